@@ -17,9 +17,10 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot see through __getattr__
-    from . import techniques
-    from .recipe import Recipe
-    from .technique import Technique, knob
+    from . import techniques as techniques
+    from .recipe import Recipe as Recipe
+    from .technique import Technique as Technique
+    from .technique import knob as knob
 
 __version__ = "0.1.0"
 
