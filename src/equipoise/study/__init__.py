@@ -1,0 +1,1 @@
+"""The study: design, runs, effects with intervals, the trade, recommendation and confirmation."""
