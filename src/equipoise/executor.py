@@ -1,0 +1,119 @@
+"""Running a program: one run by plain autograd, or a stack of runs by vmap. Both run the same pure step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import tree
+from .step import Const, Now, Program, State, by_autograd, by_transform
+
+
+class Stack:
+    """Runs of one program, stacked on a leading run axis. ``state`` and ``const`` leaves have that axis first."""
+
+    kind = "stacked"
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, t=None, row0=None)  # type: ignore[arg-type]
+        self._step = torch.vmap(self._one, in_dims=(0, 0, dims), randomness="error")
+        self._predict = torch.vmap(self._one_prediction, in_dims=(0, 0, None))
+        self._sample = torch.vmap(self._one_sample, in_dims=(0, 0, None, 0, 0), randomness="error")
+
+    def _one(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        return self.program.step(state, const, now, by_transform)
+
+    def _one_prediction(self, state: State, const: Const, x: Any) -> Tensor:
+        p = self.program
+        return p.objective.predict(state["params"], state["buffers"], x, p.bind(const.knobs), const.fitted)
+
+    def _one_sample(self, state: State, const: Const, x: Any, keys: Tensor, host: dict[str, Tensor]) -> Tensor:
+        return self.program.sample(state, const, x, keys, host)
+
+    def join(self, states: Sequence[State], consts: Sequence[Const]) -> tuple[State, Const]:
+        return tree.stack(list(states)), Const(
+            tree.stack([c.knobs for c in consts]), tree.stack([c.fitted for c in consts])
+        )
+
+    def member(self, stacked: Any, i: int) -> Any:
+        return tree.member(stacked, i)
+
+    def step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        """One step of every run; losses (R,)."""
+        return self._step(state, const, now)
+
+    def predict(self, state: State, const: Const, x: Any) -> Tensor:
+        """Raw inputs shared by all runs to predictions (R, n, K)."""
+        with torch.no_grad():
+            return self._predict(state, const, x)
+
+    def keep(self, mask: Tensor, new: State, old: State) -> State:
+        """``new`` for the runs in ``mask`` (R,), ``old`` for the others."""
+        return tree.choose(mask, new, old)
+
+
+class Single:
+    """One run, or several one after the other, by plain autograd: takes every model. Leaves are lists by run."""
+
+    kind = "single"
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def join(self, states: Sequence[State], consts: Sequence[Const]) -> tuple[Any, Any]:
+        return list(states), list(consts)
+
+    def member(self, listed: Any, i: int) -> Any:
+        return listed[i]
+
+    def step(self, state: Any, const: Any, now: Now) -> tuple[Any, Tensor]:
+        new, losses = [], []
+        for i, (s, c) in enumerate(zip(state, const, strict=True)):
+            s, loss = self._alone(s, c, _slice(now, i))
+            new.append(s)
+            losses.append(loss)
+        return new, torch.stack(losses)
+
+    def _alone(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        if not self.program.net.random_elsewhere:
+            return self.program.step(state, const, now, by_autograd)
+        with torch.random.fork_rng(devices=[]):  # draws we could not adopt follow the run's own key of this step
+            torch.manual_seed(int(now.keys.reshape(-1)[0]) & 0x7FFFFFFF)
+            return self.program.step(state, const, now, by_autograd)
+
+    def predict(self, state: Any, const: Any, x: Any) -> Tensor:
+        p = self.program
+        with torch.no_grad():
+            return torch.stack(
+                [
+                    p.objective.predict(s["params"], s["buffers"], x, p.bind(c.knobs), c.fitted)
+                    for s, c in zip(state, const, strict=True)
+                ]
+            )
+
+    def keep(self, mask: Tensor, new: Any, old: Any) -> Any:
+        return [n if m else o for m, n, o in zip(mask.tolist(), new, old, strict=True)]
+
+
+def _slice(now: Now, i: int) -> Now:
+    x = tuple(v[i] for v in now.x) if isinstance(now.x, tuple) else now.x[i]
+    return Now(x, now.y[i], now.w[i], now.keys[i], {k: v[i] for k, v in now.host.items()}, now.rate[i], now.t, now.row0)
+
+
+def vmap_refuses(program: Program, states: Sequence[State], consts: Sequence[Const], now: Now) -> str:
+    """Why vmap cannot take this program (one trial step of two runs), or an empty string."""
+    if program.net.recurrent:
+        return "recurrent layers run faster one by one"
+    if program.net.random_elsewhere:
+        return "the model draws random numbers outside of its dropout modules"
+    stack = Stack(program)
+    try:
+        state, const = stack.join(states, consts)
+        stack.step(state, const, now)
+        return ""
+    except Exception as e:  # whatever vmap cannot do, one by one can
+        return f"vmap cannot take the model ({(str(e).strip().splitlines() or [type(e).__name__])[0][:120]})"

@@ -1,0 +1,159 @@
+"""The one place where a step's loss is put together: batch → preparation → mixing → weights → forward with sites → loss + penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .rng import Noise
+from .sites import Network
+from .sites.network import WHOLE, Pass
+from .technique import At, Batch, Params, Technique
+
+Fitted = Mapping[str, Mapping[str, Tensor]]
+NoiseOf = Callable[[Any, int, int], Noise | None]
+
+
+def acting(techniques: Sequence[Technique], stage: str) -> list[str]:
+    """Keys of the techniques that act in a stage, in the order they act."""
+    chosen = [t for t in techniques if stage in t.stages()]
+    return [t.key for t in sorted(chosen, key=lambda t: t.turn)]
+
+
+class Objective:
+    """Loss and prediction of one program. ``techniques`` fix the structure; knobs come with every call."""
+
+    def __init__(
+        self, net: Network, techniques: Sequence[Technique], task: str, outputs: int, precision: str = "float32"
+    ) -> None:
+        self.net, self.task, self.outputs, self.precision = net, task, outputs, precision
+        self.stages = {s: acting(techniques, s) for s in ("prepare", "batch", "weights", "penalty")}
+        self.phase = {t.key: t.phase for t in techniques}
+        self.loss_key = next(t.key for t in techniques if t.slot == "objective")
+        self._activations = any(t.needs_activations for t in techniques)
+
+    # --- training -----------------------------------------------------------------------------------------------------
+    def batch(self, x: Any, y: Tensor, w: Tensor, dtype: torch.dtype) -> Batch:
+        """The stored rows as the stages see them: floating inputs in ``dtype``, class codes as probabilities."""
+        as_float = lambda v: v.to(dtype) if v.is_floating_point() or v.dtype == torch.uint8 else v  # noqa: E731
+        x = tuple(map(as_float, x)) if isinstance(x, tuple) else as_float(x)
+        if self.task == "classify":
+            y = (y[..., None] == torch.arange(self.outputs, device=y.device)).to(dtype)  # F.one_hot fails under vmap
+        return Batch(x, y.to(dtype), w.to(dtype))
+
+    def transform(
+        self, batch: Batch, techniques: Mapping[str, Technique], fitted: Fitted, at: Callable[[str], At]
+    ) -> Batch:
+        """Augment the raw rows, prepare them, then mix and smooth."""
+        for key in self._of_phase("raw"):
+            batch = techniques[key].batch(batch, at(key))
+        batch = batch._replace(x=self.prepare(batch.x, techniques, fitted))
+        for key in self.stages["prepare"]:
+            batch = batch._replace(y=techniques[key].prepare_target(batch.y, fitted[key]))
+        for key in self._of_phase("mixed"):
+            batch = techniques[key].batch(batch, at(key))
+        return batch
+
+    def _of_phase(self, phase: str) -> list[str]:
+        return [k for k in self.stages["batch"] if self.phase[k] == phase]
+
+    def prepare(self, x: Any, techniques: Mapping[str, Technique], fitted: Fitted) -> Any:
+        for key in self.stages["prepare"]:
+            x = techniques[key].prepare(x, fitted[key])
+        return x
+
+    def loss(
+        self,
+        params: Params,
+        buffers: Params,
+        batch: Batch,
+        techniques: Mapping[str, Technique],
+        at: Callable[[str], At],
+        noise: NoiseOf,
+    ) -> tuple[Tensor, Params]:
+        """Scalar loss of a transformed batch, and the new buffers."""
+        t = at(self.loss_key).t
+        held = self.net.held(params, techniques)
+        for key in self.stages["weights"]:
+            held = techniques[key].weights(held, self._at_sites(key, noise, t))
+        now = Pass(techniques, noise, t)
+        now.activations = [] if self._activations else None
+        new_buffers = dict(buffers)
+
+        def forward(x: Any) -> Tensor:
+            out, changed = self._call(held, new_buffers, x, now, training=True)
+            new_buffers.update(changed)
+            return out
+
+        output = forward(batch.x)
+        total = techniques[self.loss_key].loss(output, batch, at(self.loss_key)._replace(forward=forward))
+        for key in self.stages["penalty"]:
+            total = total + techniques[key].penalty(params, at(key)._replace(activations=now.activations or ()))
+        return total, new_buffers
+
+    def _at_sites(self, key: str, noise: NoiseOf, t: Any) -> Callable[[Any], At]:
+        return lambda site: At(self.net, noise(key, WHOLE if site is None else site.index, 0), site, t)
+
+    def _call(self, params: Params, buffers: Params, x: Any, now: Pass, training: bool) -> tuple[Tensor, Params]:
+        if self.precision != "bfloat16":
+            return self.net.call(params, buffers, x, now, training)
+        device = next(iter(params.values())).device.type
+        with torch.autocast(device, dtype=torch.bfloat16):
+            out, changed = self.net.call(params, buffers, x, now, training)
+        return out.float(), {k: v.to(buffers[k].dtype) for k, v in changed.items()}
+
+    # --- prediction ---------------------------------------------------------------------------------------------------
+    def predict(
+        self,
+        params: Params,
+        buffers: Params,
+        x: Any,
+        techniques: Mapping[str, Technique],
+        fitted: Fitted,
+        noise: NoiseOf | None = None,
+        at: Callable[[str], At] | None = None,
+    ) -> Tensor:
+        """Raw inputs to class probabilities (B, C), or to targets in the user's units (B, T).
+
+        ``noise`` None: the deterministic rule. Otherwise one sample of every random technique, augmentation included.
+        """
+        dtype = next(iter(params.values())).dtype
+        blank = torch.zeros(
+            len(x[0] if isinstance(x, tuple) else x), dtype=torch.int64, device=next(iter(params.values())).device
+        )
+        batch = self.batch(x, blank, blank, dtype)
+        if noise is not None and at is not None:
+            for key in self._of_phase("raw"):
+                batch = techniques[key].batch(batch, at(key))
+        x = self.prepare(batch.x, techniques, fitted)
+        held = self.net.held(params, techniques)
+        source = noise or (lambda *_: None)
+        if noise is not None:
+            for key in self.stages["weights"]:
+                held = techniques[key].weights(held, self._at_sites(key, source, 0.0))
+        output, _ = self._call(held, buffers, x, Pass(techniques, source), training=False)
+        return self.read(output, techniques, fitted)
+
+    def refresh(
+        self, params: Params, buffers: Params, x: Any, techniques: Mapping[str, Technique], fitted: Fitted
+    ) -> Params:
+        """The buffers after one training-mode pass over raw rows, all noise and augmentation off."""
+        dtype = next(iter(params.values())).dtype
+        blank = torch.zeros(
+            len(x[0] if isinstance(x, tuple) else x), dtype=torch.int64, device=next(iter(params.values())).device
+        )
+        x = self.prepare(self.batch(x, blank, blank, dtype).x, techniques, fitted)
+        return self._call(
+            self.net.held(params, techniques), buffers, x, Pass(techniques, lambda *_: None), training=True
+        )[1]
+
+    def read(self, output: Tensor, techniques: Mapping[str, Technique], fitted: Fitted) -> Tensor:
+        """Network outputs to class probabilities or the user's units."""
+        if self.task == "classify":
+            output = techniques[self.loss_key].probabilities(output)
+        for key in reversed(self.stages["prepare"]):
+            output = techniques[key].restore(output, fitted[key])
+        return output

@@ -1,0 +1,181 @@
+"""The finding pass: one forward of the copy tells the sites, their order, what they read, and the residual additions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import EquipoiseError
+from .adopt import BATCH_NORMS, NORMS
+from .site import KINDS, Residual, Site, canonical_names, storage
+
+_ADDS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__}
+
+
+@dataclass
+class Trace:
+    """What one forward pass showed. Tensors are kept so that their identities stay unique."""
+
+    calls: list[tuple[str, Any, Any]] = field(default_factory=list)  # (module path, first input, output)
+    adds: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    output: Any = None
+    random: bool = False  # it drew from torch's own generator
+
+
+class _Adds(TorchFunctionMode):
+    """Notes every addition of two tensors of one shape."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if (
+            func in _ADDS
+            and len(args) > 1
+            and all(isinstance(a, Tensor) for a in args[:2])
+            and args[0].shape == args[1].shape
+        ):
+            self._trace.adds.append(
+                (args[0].view_as(args[0]) if func in (Tensor.add_, Tensor.__iadd__) else args[0], args[1])
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def observe(model: nn.Module, x: Any) -> Trace:
+    """Run ``model`` (a copy, in training mode) once on the prepared batch ``x``; its buffers are left as they were."""
+    trace, handles, counts = Trace(), [], Counter[str]()
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+            first = args[0] if args else next(iter(kwargs.values()), None)
+            trace.calls.append((name, first, out))
+            counts[name] += 1
+
+        return hook
+
+    for name, m in model.named_modules():
+        if name:
+            handles.append(m.register_forward_hook(note(name), with_kwargs=True))
+    saved = {k: v.clone() for k, v in model.named_buffers()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad(), _Adds(trace):
+            before = torch.get_rng_state()
+            trace.output = run(model, x)
+            trace.random = not torch.equal(before, torch.get_rng_state())
+    except EquipoiseError:
+        raise
+    except Exception as e:
+        shape = [tuple(v.shape) for v in x] if isinstance(x, tuple) else tuple(x.shape)
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise EquipoiseError(
+            f"the model does not take a batch of shape {shape}: {reason}. Give a model made for this data."
+        ) from e
+    finally:
+        for h in handles:
+            h.remove()
+        with torch.no_grad():
+            for k, v in model.named_buffers():
+                if k in saved and saved[k].shape == v.shape:
+                    v.copy_(saved[k])
+    return trace
+
+
+def run(model: nn.Module, x: Any) -> Any:
+    return model(*x) if isinstance(x, tuple) else model(x)
+
+
+def find_sites(model: nn.Module, trace: Trace, x: Any) -> list[Site]:
+    """The affine modules that fired, in execution order."""
+    modules, names = dict(model.named_modules()), canonical_names(model)
+    inputs = {storage(v) for v in (x if isinstance(x, tuple) else (x,))}
+    sites: dict[str, Site] = {}
+    readers: dict[int, tuple[int, int]] = {}  # id of a tensor → the first (site, call) that read it
+    counts: Counter[str] = Counter()
+    for name, value, out in trace.calls:
+        m = modules[name]
+        kind = next((k for c, k in KINDS.items() if type(m) is c), None)
+        if kind is None or not isinstance(value, Tensor):
+            continue
+        if name not in sites:
+            sites[name] = _site(len(sites), name, m, kind, names)
+            first = out[0] if isinstance(out, tuple) else out
+            sites[name].shapes = (tuple(value.shape[1:]), tuple(first.shape[1:]))
+            sites[name].reads_input = storage(value) in inputs
+        site, call = sites[name], counts[name]
+        counts[name] += 1
+        site.calls = counts[name]
+        site.sources.append(readers.setdefault(id(value), (site.index, call)))
+        site.is_output |= _same(out, trace.output)
+    _mark_own_norms(sites, modules, trace)
+    found = list(sites.values())
+    if found and not any(s.is_output for s in found):
+        found[-1].is_output = True  # its output reached the network's through functions only
+    return found
+
+
+def _site(index: int, name: str, m: nn.Module, kind: str, names: dict[int, str]) -> Site:
+    own = {k: names[id(p)] for k, p in m.named_parameters(recurse=False)}
+    weights = tuple(v for k, v in own.items() if "weight" in k)
+    bias = own.get("bias") if kind != "recurrent" else None
+    return Site(index, name, m, kind, weights, bias)
+
+
+def _same(out: Any, output: Any) -> bool:
+    return isinstance(out, Tensor) and isinstance(output, Tensor) and (out is output or storage(out) == storage(output))
+
+
+def _mark_own_norms(sites: dict[str, Site], modules: dict[str, nn.Module], trace: Trace) -> None:
+    producers = {id(out): name for name, _, out in trace.calls if name in sites}
+    for name, value, _ in trace.calls:
+        if isinstance(modules[name], (*NORMS, *BATCH_NORMS)) and id(value) in producers:
+            sites[producers[id(value)]].normalized_by = name
+
+
+def find_residuals(sites: list[Site], trace: Trace) -> list[Residual]:
+    """Additions x + F(x) where F(x) is the output of a module and was computed from x."""
+    made: dict[int, tuple[str, int]] = {}
+    nodes: dict[Any, int] = {}  # autograd node of a site's output → site
+    counts: Counter[str] = Counter()
+    by_name = {s.name: s for s in sites}
+    for name, _, out in trace.calls:
+        if isinstance(out, Tensor):
+            made.setdefault(id(out), (name, counts[name]))
+            if name in by_name and out.grad_fn is not None:
+                nodes[out.grad_fn] = by_name[name].index
+        counts[name] += 1
+    found: list[Residual] = []
+    for a, b in trace.adds:
+        for shortcut, branch in ((a, b), (b, a)):
+            if id(branch) not in made or branch.grad_fn is None:
+                continue
+            passed = _between(branch, shortcut)
+            inside = sorted({nodes[n] for n in passed if n in nodes}) if passed else []
+            if inside:
+                name, call = made[id(branch)]
+                found.append(Residual(name, call, tuple(inside)))
+                break
+    return found
+
+
+def _between(end: Tensor, start: Tensor) -> set[Any]:
+    """Autograd nodes on paths from ``end`` back to ``start``; empty where ``start`` is no ancestor of ``end``."""
+    goal = start.grad_fn
+    if goal is None or end.grad_fn is goal:
+        return set()
+    reach: dict[Any, bool] = {goal: True}
+    stack: list[tuple[Any, bool]] = [(end.grad_fn, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            reach[node] = any(reach.get(n, False) for n, _ in node.next_functions if n is not None)
+        elif node not in reach:
+            reach[node] = False
+            stack.append((node, True))
+            stack.extend((n, False) for n, _ in node.next_functions if n is not None)
+    return {n for n, ok in reach.items() if ok and n is not goal} if reach[end.grad_fn] else set()

@@ -1,0 +1,280 @@
+"""One program: the pure training step that all runs of one structure share, their start, and the public `step`.
+
+``step(state, const, now) → state, loss`` reads nothing but its arguments, so it runs plain, under vmap, and traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import tree
+from .errors import EquipoiseError
+from .objective import Objective, acting
+from .rng import I32, Noise, mix3, shr, signed, source, stream, subkeys
+from .sites import Network
+from .sites.network import WHOLE
+from .technique import At, Batch, Params, Technique
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+
+
+class Const(NamedTuple):
+    """What stays fixed during a run: knobs by technique, fitted preparation by technique."""
+
+    knobs: dict[str, dict[str, Tensor]]
+    fitted: dict[str, dict[str, Tensor]]
+
+
+class Now(NamedTuple):
+    """What one step is given: the rows, the noise keys (entries, 2), host draws, learning rate, step number, first row."""
+
+    x: Any
+    y: Tensor
+    w: Tensor
+    keys: Tensor
+    host: dict[str, Tensor]
+    rate: Tensor
+    t: Tensor
+    row0: Tensor
+
+
+State = dict[str, Any]  # params, buffers, own: {technique key: its state}
+
+
+class Program:
+    """Structure of a set of runs: the network with its sites, the techniques in order, the noise key table."""
+
+    def __init__(
+        self,
+        builder: Callable[[], nn.Module],
+        techniques: Sequence[Technique],
+        x: Any,
+        task: str,
+        outputs: int,
+        precision: str = "float32",
+    ) -> None:
+        """``x``: a prepared example batch (at least two rows) on the device and in the dtype of training."""
+        self.builder, self.techniques, self.precision, self.dtype = (
+            builder,
+            tuple(techniques),
+            precision,
+            DTYPES[precision],
+        )
+        self.by_key = {t.key: t for t in self.techniques}
+        device = (x[0] if isinstance(x, tuple) else x).device
+        self.device = device
+        self.net = Network(self._fresh(0), x)
+        self._check_width(outputs, task)
+        self.net.build(self.techniques)
+        self.net.module.to(device=device, dtype=self.dtype)
+        self.objective = Objective(self.net, self.techniques, task, outputs, precision)
+        self.stages = {s: acting(self.techniques, s) for s in ("gradient", "grads", "update", "project", "init")}
+        self.gates_open: frozenset[str] = frozenset()  # keys of gated techniques that are fully on in every run
+        self._streams = torch.tensor([signed(stream(n) << 16 | s) for n, s, _ in self.net.streams] or [0], dtype=I32)
+        self._calls = torch.tensor([c for _, _, c in self.net.streams] or [0], dtype=I32)
+        self._refuse_collisions()
+
+    def _check_width(self, outputs: int, task: str) -> None:
+        width = self.net.output.shape[-1] if self.net.output.dim() > 1 else None
+        rows, n = self.net.output.shape[0], outputs
+        if width != n or self.net.output.dim() != 2:
+            what = f"{n} classes" if task == "classify" else f"{n} target{'s' if n > 1 else ''}"
+            raise EquipoiseError(
+                f"the model's output has shape {tuple(self.net.output.shape)} for {rows} rows, but the data has {what}: make its last layer give ({rows}, {n})."
+            )
+
+    def _refuse_collisions(self) -> None:
+        names = {n for n, _, _ in self.net.streams}
+        if len({stream(n) for n in names}) < len(names):
+            raise EquipoiseError(
+                f"two noise streams of {sorted(names)} share a number: rename a place (where=) of one of them."
+            )
+
+    def _fresh(self, seed: int) -> nn.Module:
+        """The user's model; its own random start is keyed by (seed, "init")."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(source(seed, "init").bits((1,)).item()) & 0x7FFFFFFF)
+            return self.builder().to(device=self.device, dtype=self.dtype)
+
+    # --- start --------------------------------------------------------------------------------------------------------
+    def start(self, seed: int, techniques: Mapping[str, Technique], batch: Batch | None = None) -> State:
+        """State before step 0. ``techniques`` carry this run's knobs; ``batch`` (prepared) serves data-driven starts."""
+        fresh = self._fresh(seed)
+        given = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
+        params: Params = {}
+        buffers: Params = {}
+        trainable = set(self.net.trainable())
+        for n, p in [*self.net.module.named_parameters(), *self.net.module.named_buffers()]:
+            (params if n in trainable else buffers)[n] = given.get(n, p).detach().clone()
+        for key in self.stages["init"]:
+            at = self._at_start(key, seed, params, buffers, batch, techniques)
+            params = techniques[key].init(params, at)
+        own = {key: techniques[key].start(params, self.net) for key in self.stages["update"]}
+        return {"params": params, "buffers": buffers, "own": own}
+
+    def _at_start(
+        self,
+        key: str,
+        seed: int,
+        params: Params,
+        buffers: Params,
+        batch: Batch | None,
+        techniques: Mapping[str, Technique],
+    ) -> Callable[[Any], At]:
+        def forward(p: Params) -> Any:
+            from .sites.network import Pass
+
+            return self.net.call(
+                p, buffers, batch.x if batch else None, Pass(techniques, lambda *_: None), training=True
+            )
+
+        def at(site: Any) -> At:
+            name = f"{key}/init" if site is None else f"{key}/init/{site.index}"
+            return At(self.net, source(seed, name), site, batch=batch, forward=forward)
+
+        return at
+
+    # --- the step -----------------------------------------------------------------------------------------------------
+    def bind(self, knobs: Mapping[str, Mapping[str, Any]]) -> dict[str, Technique]:
+        """The techniques with knobs as tensors; a gate that is fully on in every run stays a plain 1.0."""
+        bound = {}
+        for key, t in self.by_key.items():
+            values = dict(knobs[key])
+            if key in self.gates_open:
+                values["w"] = 1.0
+            bound[key] = t.bind(values)
+        return bound
+
+    def step(self, state: State, const: Const, now: Now, differentiate: Callable[..., Any]) -> tuple[State, Tensor]:
+        """One update. ``differentiate(f)`` turns params → (loss, aux) into params → (gradients, (loss, aux))."""
+        techniques = self.bind(const.knobs)
+        noise = self.noise(now.keys, now.row0)
+        own = state["own"]
+
+        def at(key: str) -> At:
+            fitted, state_of = const.fitted.get(key, {}), own.get(key, {})
+            return At(
+                self.net,
+                noise(key, WHOLE, 0),
+                None,
+                now.t,
+                now.rate,
+                now.host.get(key),
+                fitted,
+                state_of,
+                task=self.objective.task,
+            )
+
+        batch = self.objective.batch(now.x, now.y, now.w, self.dtype)
+        batch = self.objective.transform(batch, techniques, const.fitted, at)
+        value_and_grad = differentiate(lambda p: self.objective.loss(p, state["buffers"], batch, techniques, at, noise))
+        for key in self.stages["gradient"]:
+            value_and_grad = techniques[key].gradient(value_and_grad)
+        grads, (loss, buffers) = value_and_grad(state["params"])
+        params = state["params"]
+        for key in self.stages["grads"]:
+            grads = techniques[key].grads(grads, params, at(key))
+        own = dict(own)
+        for key in self.stages["update"]:
+            new, own[key] = techniques[key].update(grads, own[key], params, at(key))
+            params = tree.like(new, params)
+        for key in self.stages["project"]:
+            params = tree.like(techniques[key].project(params, at(key)), params)
+        return {"params": params, "buffers": buffers, "own": own}, loss
+
+    def sample(self, state: State, const: Const, x: Any, keys: Tensor, host: dict[str, Tensor]) -> Tensor:
+        """One Monte-Carlo prediction: every random technique draws once, batch statistics stay those of prediction."""
+        techniques, noise = self.bind(const.knobs), self.noise(keys)
+
+        def at(key: str) -> At:
+            return At(
+                self.net,
+                noise(key, WHOLE, 0),
+                host=host.get(key),
+                fitted=const.fitted.get(key, {}),
+                task=self.objective.task,
+            )
+
+        return self.objective.predict(state["params"], state["buffers"], x, techniques, const.fitted, noise, at)
+
+    def noise(self, keys: Tensor, row0: Any = 0) -> Callable[[Any, int, int], Noise | None]:
+        """(technique key, site, call) → its noise in this step."""
+
+        def of(who: Any, site: int, call: int) -> Noise | None:
+            row = self.net.entries.get((who, site, call))
+            return None if row is None else Noise(keys[row], row0)
+
+        return of
+
+    # --- inputs of a block of steps -----------------------------------------------------------------------------------
+    def keys(self, seeds: Sequence[int], steps: Tensor) -> Tensor:
+        """Noise keys of a block, int32 (steps, runs, entries, 2)."""
+        s = torch.tensor([signed(v) for v in seeds], dtype=I32)
+        k = subkeys(s[None, :, None], self._streams[None, None], steps.to(I32)[:, None, None], self._calls[None, None])
+        return k.to(self.device)
+
+    def host(
+        self, seeds: Sequence[int], techniques: Sequence[Mapping[str, Technique]], steps: Tensor, rows: int
+    ) -> dict[str, Tensor]:
+        """What techniques draw on the host for a block: (steps, runs) or (steps, runs, rows)."""
+        drawn: dict[str, Tensor] = {}
+        for t in self.techniques:
+            if t.host_draws is None:
+                continue
+            s = torch.tensor([signed(v) for v in seeds], dtype=I32)[None, :]
+            k = subkeys(
+                s,
+                torch.tensor(signed(stream(f"{t.key}/host") << 16), dtype=I32),
+                steps.to(I32)[:, None],
+                torch.tensor(0, dtype=I32),
+            )
+            i = torch.arange(rows if t.host_draws == "row" else 1, dtype=I32)
+            u = shr(mix3(i, k[..., 0, None], k[..., 1, None]), 8).double().numpy() * 2.0**-24
+            u = u if t.host_draws == "row" else u[..., 0]
+            each = [np.asarray(techniques[r][t.key].host(u[:, r])) for r in range(len(seeds))]
+            drawn[t.key] = torch.as_tensor(np.stack(each, 1), dtype=self.dtype, device=self.device)
+        return drawn
+
+    def knobs(self, techniques: Mapping[str, Technique]) -> dict[str, dict[str, Tensor]]:
+        """One run's knobs as 0-d float64 tensors: a double scalar behaves like the Python number PyTorch's own code uses."""
+        return {
+            k: {n: torch.tensor(v, dtype=torch.float64, device=self.device) for n, v in techniques[k].knobs().items()}
+            for k in self.by_key
+        }
+
+    def rates(self, techniques: Mapping[str, Technique], steps: Tensor, total: int, factor: float = 1.0) -> Tensor:
+        """Learning rates (K,) float64 of one run at step numbers ``steps`` of ``total``."""
+        base = next(t for t in techniques.values() if t.slot == "optimizer").knobs()["rate"]
+        rate = torch.full((len(steps),), base * factor, dtype=torch.float64)
+        for key in acting(list(techniques.values()), "rate"):
+            rate = techniques[key].schedule(steps.double(), total, rate)
+        return rate
+
+
+def by_autograd(f: Callable[[Params], tuple[Tensor, Any]]) -> Callable[[Params], tuple[Params, tuple[Tensor, Any]]]:
+    """Gradients by plain autograd: what a single run uses; takes every model."""
+
+    def value_and_grad(params: Params) -> tuple[Params, tuple[Tensor, Any]]:
+        leaves = {k: v.detach().requires_grad_() for k, v in params.items()}
+        with torch.enable_grad():
+            loss, aux = f(leaves)
+        grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        aux = {k: v.detach() for k, v in aux.items()}
+        return {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(leaves.items(), grads, strict=True)}, (
+            loss.detach(),
+            aux,
+        )
+
+    return value_and_grad
+
+
+def by_transform(f: Callable[[Params], tuple[Tensor, Any]]) -> Callable[[Params], tuple[Params, tuple[Tensor, Any]]]:
+    """Gradients by torch.func: what a stack of runs uses, under vmap."""
+    from torch.func import grad_and_value
+
+    return grad_and_value(f, has_aux=True)

@@ -1,0 +1,1 @@
+"""F. Data augmentation: batched on the device, each example its own draw."""

@@ -1,0 +1,1 @@
+"""I. Averaging weights and models."""

@@ -1,0 +1,1 @@
+"""B. Initialization: start values only."""

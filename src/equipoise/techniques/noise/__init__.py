@@ -1,0 +1,1 @@
+"""D. Noise inside the network: sampled in training, marginalized in prediction."""

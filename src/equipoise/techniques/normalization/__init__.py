@@ -1,0 +1,1 @@
+"""C. Normalization: after the affine map, before the activation."""

@@ -1,0 +1,1 @@
+"""G. Objectives and targets."""

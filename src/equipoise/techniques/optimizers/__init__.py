@@ -1,0 +1,1 @@
+"""H. Optimizers, and what changes gradients on their way."""

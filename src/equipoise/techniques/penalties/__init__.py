@@ -1,0 +1,1 @@
+"""E. Penalties and constraints, on affine weights only."""

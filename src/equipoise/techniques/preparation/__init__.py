@@ -1,0 +1,1 @@
+"""A. Data preparation: fitted on the training split only, saved with the model."""

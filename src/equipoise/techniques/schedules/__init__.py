@@ -1,0 +1,1 @@
+"""H. Schedules: how the learning rate shrinks."""

@@ -1,0 +1,1 @@
+"""I. When to stop."""
