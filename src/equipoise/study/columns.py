@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,6 +40,7 @@ GENERATORS = {
 """Added columns of 2^(K−p) by (configurations, factors), beside the base columns a, b, c, …"""
 
 _MOST_NODES = 20_000
+_RESTARTS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,50 @@ def base_design(levels: tuple[int, ...], configurations: int | None) -> Base:
             f"configurations={configurations} does not fit {k} factors; ask for {', '.join(map(str, fits))}"
         )
     return _regular(configurations, k)
+
+
+def assign(base: Base, levels: list[int], pairs: Sequence[tuple[int, int]], rng: np.random.Generator) -> list[int]:
+    """The column of each factor: random, and then, for declared interactions, the best of random hill climbs."""
+    need = [base.values_for(n) for n in levels]
+    best: tuple[float, list[int]] = (-np.inf, [])
+    for _ in range(_RESTARTS if pairs else 1):
+        slots = [-1] * len(levels)
+        for values in set(need):
+            free = rng.permutation([s for s in range(len(base.cells)) if base.values[s] == values])
+            for k, s in zip([k for k, v in enumerate(need) if v == values], free, strict=False):
+                slots[k] = int(s)
+        score = _climb(base, slots, need, pairs) if pairs else 0.0
+        if score > best[0] + 1e-9:
+            best = (score, slots)
+        if score > -1e-4:  # orthogonal: it cannot be better
+            break
+    return best[1]
+
+
+def _climb(base: Base, slots: list[int], need: list[int], pairs: Sequence[tuple[int, int]]) -> float:
+    """Swap the columns of two factors, or one for an unused column, while that raises the score; in place."""
+    score = _score(base, slots, pairs)
+    improved = True
+    while improved and score < -1e-4:
+        improved = False
+        for k, s in itertools.product(range(len(slots)), range(len(base.cells))):
+            if base.values[s] != need[k] or s == slots[k]:
+                continue
+            trial = [slots[k] if old == s else old for old in slots]
+            trial[k] = s
+            new = _score(base, trial, pairs)
+            if new > score + 1e-9:
+                slots[:], score, improved = trial, new, True
+    return score
+
+
+def _score(base: Base, slots: Sequence[int], pairs: Sequence[tuple[int, int]]) -> float:
+    """log det of (X'X/N + 1e-6·I)/(1 + 1e-6) in ±1 columns, mains and declared interactions: 0 when orthogonal."""
+    main = [base.contrasts[s] for s in slots]
+    two = [(main[j][:, :, None] * main[k][:, None, :]).reshape(len(main[j]), -1) for j, k in pairs]
+    x = np.concatenate([np.ones((len(main[0]), 1)), *main, *two], axis=1)
+    gram = (x.T @ x / len(x) + 1e-6 * np.eye(x.shape[1])) / (1.0 + 1e-6)
+    return float(np.linalg.slogdet(gram)[1])
 
 
 def _full(levels: tuple[int, ...]) -> Base:

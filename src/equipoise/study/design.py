@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from equipoise.errors import EquipoiseError
-from equipoise.study.columns import Base, base_design
+from equipoise.study.columns import assign, base_design
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _ROMAN = {1: "II", 2: "III", 3: "IV", 4: "V", 5: "VI", 6: "VII"}
 _MOST_LISTED = 4  # partial aliases named one by one; beyond that their number is said
-_RESTARTS = 30
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def make_design(
     pairs = _check(factors, interactions)
     rng = np.random.Generator(np.random.Philox(seed))
     base = base_design(tuple(len(f.levels) for f in factors), configurations)
-    slots = _assign(base, [len(f.levels) for f in factors], pairs, rng)
+    slots = assign(base, [len(f.levels) for f in factors], pairs, rng)
     cells = np.stack([base.cells[s] for s in slots], axis=1)
     coding = [_coding(len(f.levels), int(base.values[s]), rng) for f, s in zip(factors, slots, strict=True)]
     matrix = np.stack([np.array(c)[cells[:, k]] for k, c in enumerate(coding)], axis=1)
@@ -235,50 +234,6 @@ def _coding(levels: int, values: int, rng: np.random.Generator) -> tuple[int, ..
     """The level of each value of a column, in random order; the value left over by three levels is "off" again."""
     of = [*range(levels), *[0] * (values - levels)]
     return tuple(int(v) for v in rng.permutation(of))
-
-
-def _assign(base: Base, levels: list[int], pairs: Sequence[tuple[int, int]], rng: np.random.Generator) -> list[int]:
-    """The column of each factor: random, and then, for declared interactions, the best of random hill climbs."""
-    need = [base.values_for(n) for n in levels]
-    best: tuple[float, list[int]] = (-np.inf, [])
-    for _ in range(_RESTARTS if pairs else 1):
-        slots = [-1] * len(levels)
-        for values in set(need):
-            free = rng.permutation([s for s in range(len(base.cells)) if base.values[s] == values])
-            for k, s in zip([k for k, v in enumerate(need) if v == values], free, strict=False):
-                slots[k] = int(s)
-        score = _climb(base, slots, need, pairs) if pairs else 0.0
-        if score > best[0] + 1e-9:
-            best = (score, slots)
-        if score > -1e-4:  # orthogonal: it cannot be better
-            break
-    return best[1]
-
-
-def _climb(base: Base, slots: list[int], need: list[int], pairs: Sequence[tuple[int, int]]) -> float:
-    """Swap the columns of two factors, or one for an unused column, while that raises the score; in place."""
-    score = _score(base, slots, pairs)
-    improved = True
-    while improved and score < -1e-4:
-        improved = False
-        for k, s in itertools.product(range(len(slots)), range(len(base.cells))):
-            if base.values[s] != need[k] or s == slots[k]:
-                continue
-            trial = [slots[k] if old == s else old for old in slots]
-            trial[k] = s
-            new = _score(base, trial, pairs)
-            if new > score + 1e-9:
-                slots[:], score, improved = trial, new, True
-    return score
-
-
-def _score(base: Base, slots: Sequence[int], pairs: Sequence[tuple[int, int]]) -> float:
-    """log det of (X'X/N + 1e-6·I)/(1 + 1e-6) in ±1 columns, mains and declared interactions: 0 when orthogonal."""
-    main = [base.contrasts[s] for s in slots]
-    two = [(main[j][:, :, None] * main[k][:, None, :]).reshape(len(main[j]), -1) for j, k in pairs]
-    x = np.concatenate([np.ones((len(main[0]), 1)), *main, *two], axis=1)
-    gram = (x.T @ x / len(x) + 1e-6 * np.eye(x.shape[1])) / (1.0 + 1e-6)
-    return float(np.linalg.slogdet(gram)[1])
 
 
 def _resolution(matrix: Array) -> str:
