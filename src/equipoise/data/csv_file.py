@@ -54,28 +54,22 @@ def stack(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> 
 
     for column in first.columns:
         if column not in second.columns:
-            hint = nearest(column, second.columns)
-            raise EquipoiseError(
-                f"{names[1]} has no column {column!r}, which {names[0]} has; give it the same columns.{hint}"
-            )
+            hint = nearest(column, list(second.columns))
+            raise EquipoiseError(f"{names[1]} lacks the column {column!r} of {names[0]}; give it the same.{hint}")
         a, b = first[column], second[column]
         numbers = [pd.api.types.is_numeric_dtype(c.dtype) for c in (a, b)]
-        if numbers[0] != numbers[1] and a.notna().any() and b.notna().any():
+        if numbers[0] != numbers[1] and not a.isna().to_numpy().all() and not b.isna().to_numpy().all():
             text, where = (a, names[0]) if numbers[1] else (b, names[1])
             value = next(v for v in text if isinstance(v, str))
-            raise EquipoiseError(
-                f"column {column!r} holds text ({value!r}) in {where} and numbers in the other file; mend it"
-            )
-    return pd.concat([first, second[list(first.columns)]], ignore_index=True)
+            raise EquipoiseError(f"column {column!r} holds text ({value!r}) in {where} but numbers in the other file")
+    return pd.concat([first, second.reindex(columns=first.columns)], ignore_index=True)
 
 
 def _head(path: Path, lines: int = 50) -> list[str]:
     try:
         with path.open("rb") as f:
             if b"\0" in f.read(65536):
-                raise EquipoiseError(
-                    f"{path.name} is no text file (it holds zero bytes); give a .csv, .npz or idx file"
-                )
+                raise EquipoiseError(f"{path.name} is no text file (zero bytes); give a .csv, .npz or idx file")
         with path.open(encoding="utf-8-sig", newline="") as f:
             found = [line for line in itertools.islice(f, lines) if line.strip()]
     except UnicodeDecodeError as e:
@@ -153,7 +147,7 @@ def _parse(path: Path, separator: str, header: bool) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # "loss of data": a row longer than the header
-            return pd.read_csv(
+            frame = pd.read_csv(
                 path,
                 sep=separator,
                 header=0 if header else None,
@@ -164,6 +158,8 @@ def _parse(path: Path, separator: str, header: bool) -> pd.DataFrame:
                 low_memory=False,
                 encoding="utf-8-sig",
             )
+            assert isinstance(frame, pd.DataFrame)  # an iterator or a series only where asked for
+            return frame
     except UnicodeDecodeError as e:
         raise _not_utf8(path, e) from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, ValueError, csv.Error) as e:

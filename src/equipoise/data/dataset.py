@@ -76,7 +76,7 @@ class Data:
             groups: a label per row; rows of one group share a role. ``"duplicates"``: equal inputs are a group.
             weights: per row, or per class ``{label: weight}``, or ``"balanced"``.
             preserves: names of the transformations that keep labels.
-            kind: ``"table"``, ``"image"`` or ``"sequence"`` where dtype and shape do not tell (a list for several inputs).
+            kind: ``"table"``, ``"image"`` or ``"sequence"`` where dtype and shape do not tell (a list for several).
 
         Raises:
             EquipoiseError: what came, the rule and the way out, in one line.
@@ -151,7 +151,7 @@ class Data:
         digest = hashlib.sha256()
         for t in (*self.inputs, self.y, *(() if self.weights is None else (self.weights,))):
             digest.update(f"{t.dtype}{tuple(t.shape)}".encode())
-            digest.update(memoryview(t.detach().cpu().contiguous().view(-1).numpy()).cast("B"))
+            digest.update(t.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def ready(self, recipe: Iterable[object] = ()) -> None:
@@ -209,9 +209,7 @@ def _read_inputs(raw: Raw) -> tuple[Inputs, str, tuple[Column, ...] | None]:
         return inputs.read(raw.x, raw.kind, raw.fresh)
     kinds = raw.kind if isinstance(raw.kind, list | tuple) else [raw.kind] * len(raw.x)
     if not raw.x or len(kinds) != len(raw.x):
-        raise EquipoiseError(
-            f"{len(raw.x)} inputs and {len(kinds)} kinds; give one kind per input, and at least one input"
-        )
+        raise EquipoiseError(f"{len(raw.x)} inputs and {len(kinds)} kinds; give at least one input, one kind for each")
     read = [inputs.read(x, k, raw.fresh) for x, k in zip(raw.x, kinds, strict=True)]
     for i, (t, _, columns) in enumerate(read):
         why = None if columns is None else inputs.unready(t, columns)
@@ -226,9 +224,7 @@ def _group_labels(groups: Any, x: tuple[Tensor, ...], n: int) -> np.ndarray[Any,
         return None
     if isinstance(groups, str):
         if groups != "duplicates":
-            raise EquipoiseError(
-                f"groups={groups!r}: give a label per row, or 'duplicates'; column names are for .csv files"
-            )
+            raise EquipoiseError(f"groups={groups!r}: give a label per row or 'duplicates'; columns are for .csv files")
         flat = np.concatenate([t.reshape(n, -1).numpy().view(np.uint8).reshape(n, -1) for t in x], axis=1)
         rows = np.ascontiguousarray(flat).view(np.dtype((np.void, flat.shape[1])))[:, 0]
         return np.unique(rows, return_inverse=True)[1]

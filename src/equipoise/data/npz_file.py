@@ -12,7 +12,7 @@ from equipoise.errors import EquipoiseError
 
 
 def load(path: Path) -> Raw:
-    """``x`` and ``y``; or ``x_train, y_train, x_test, y_test``, whose test part is official; or the first two arrays."""
+    """``x`` and ``y``; or ``x_train, y_train, x_test, y_test``, its test part official; or the first two arrays."""
     arrays = _arrays(path)
     official = None
     if {"x_train", "y_train", "x_test", "y_test"} <= set(arrays):
@@ -36,9 +36,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             if isinstance(archive, np.ndarray):
-                raise EquipoiseError(
-                    f"{path.name} holds one array; save inputs and targets with np.savez(path, x=, y=)"
-                )
+                raise EquipoiseError(f"{path.name} holds one array; save both with np.savez(path, x=..., y=...)")
             return {name: archive[name] for name in archive.files}
     except EquipoiseError:
         raise

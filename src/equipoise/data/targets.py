@@ -40,7 +40,7 @@ def read(y: Any, task: str | None) -> tuple[Tensor, str, tuple[Any, ...] | None,
         )
     codes, classes = _codes(values)
     if len(classes) < 2:
-        raise EquipoiseError(f"y has one class only ({classes[0]!r}); classification needs two: check the target")
+        raise EquipoiseError(f"y has one class only {classes}; classification needs two: check the target")
     return torch.from_numpy(codes), task, classes, names
 
 
@@ -97,7 +97,7 @@ def _values(y: Any) -> tuple[Any, tuple[str, ...]]:
     """(values, names): a numpy array (N,) or (N, T), or a pandas Categorical (N,)."""
     names: tuple[str, ...] | None = None
     if hasattr(y, "iloc") and y.ndim == 2:
-        names = tuple(map(str, y.columns))
+        names = tuple(str(c) for c in y.columns)
         y = y.iloc[:, 0] if len(names) == 1 else y
     if hasattr(y, "iloc") or hasattr(y, "categories"):
         import pandas as pd
