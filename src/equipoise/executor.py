@@ -19,7 +19,7 @@ class Stack:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, t=None, row0=None)  # type: ignore[arg-type]
+        dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, rows=0, t=None, epoch=None, row0=None)  # type: ignore[arg-type]
         self._step = torch.vmap(self._one, in_dims=(0, 0, dims), randomness="error")
         self._predict = torch.vmap(self._one_prediction, in_dims=(0, 0, None))
         self._sample = torch.vmap(self._one_sample, in_dims=(0, 0, None, 0, 0), randomness="error")
@@ -101,7 +101,8 @@ class Single:
 
 def _slice(now: Now, i: int) -> Now:
     x = tuple(v[i] for v in now.x) if isinstance(now.x, tuple) else now.x[i]
-    return Now(x, now.y[i], now.w[i], now.keys[i], {k: v[i] for k, v in now.host.items()}, now.rate[i], now.t, now.row0)
+    host = {k: v[i] for k, v in now.host.items()}
+    return now._replace(x=x, y=now.y[i], w=now.w[i], keys=now.keys[i], host=host, rate=now.rate[i], rows=now.rows[i])
 
 
 def vmap_refuses(program: Program, states: Sequence[State], consts: Sequence[Const], now: Now) -> str:

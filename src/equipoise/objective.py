@@ -15,6 +15,8 @@ from .technique import At, Batch, Params, Technique
 
 Fitted = Mapping[str, Mapping[str, Tensor]]
 NoiseOf = Callable[[Any, int, int], Noise | None]
+AtOf = Callable[[str], At]
+Techniques = Mapping[str, Technique]
 
 
 def acting(techniques: Sequence[Technique], stage: str) -> list[str]:
@@ -45,7 +47,7 @@ class Objective:
         return Batch(x, y.to(dtype), w.to(dtype))
 
     def transform(
-        self, batch: Batch, techniques: Mapping[str, Technique], fitted: Fitted, at: Callable[[str], At]
+        self, batch: Batch, techniques: Techniques, fitted: Fitted, at: AtOf
     ) -> Batch:
         """Augment the raw rows, prepare them, then mix and smooth."""
         for key in self._of_phase("raw"):
@@ -60,7 +62,7 @@ class Objective:
     def _of_phase(self, phase: str) -> list[str]:
         return [k for k in self.stages["batch"] if self.phase[k] == phase]
 
-    def prepare(self, x: Any, techniques: Mapping[str, Technique], fitted: Fitted) -> Any:
+    def prepare(self, x: Any, techniques: Techniques, fitted: Fitted) -> Any:
         for key in self.stages["prepare"]:
             x = techniques[key].prepare(x, fitted[key])
         return x
@@ -70,16 +72,15 @@ class Objective:
         params: Params,
         buffers: Params,
         batch: Batch,
-        techniques: Mapping[str, Technique],
-        at: Callable[[str], At],
+        techniques: Techniques,
+        at: AtOf,
         noise: NoiseOf,
     ) -> tuple[Tensor, Params]:
         """Scalar loss of a transformed batch, and the new buffers."""
-        t = at(self.loss_key).t
         held = self.net.held(params, techniques)
         for key in self.stages["weights"]:
-            held = techniques[key].weights(held, self._at_sites(key, noise, t))
-        now = Pass(techniques, noise, t)
+            held = techniques[key].weights(held, self._at_sites(key, at, noise))
+        now = Pass(techniques, at, noise)
         now.activations = [] if self._activations else None
         new_buffers = dict(buffers)
 
@@ -94,8 +95,8 @@ class Objective:
             total = total + techniques[key].penalty(params, at(key)._replace(activations=now.activations or ()))
         return total, new_buffers
 
-    def _at_sites(self, key: str, noise: NoiseOf, t: Any) -> Callable[[Any], At]:
-        return lambda site: At(self.net, noise(key, WHOLE if site is None else site.index, 0), site, t)
+    def _at_sites(self, key: str, at: AtOf, noise: NoiseOf) -> Callable[[Any], At]:
+        return lambda site: at(key)._replace(site=site, noise=noise(key, WHOLE if site is None else site.index, 0))
 
     def _call(self, params: Params, buffers: Params, x: Any, now: Pass, training: bool) -> tuple[Tensor, Params]:
         if self.precision != "bfloat16":
@@ -106,51 +107,43 @@ class Objective:
         return out.float(), {k: v.to(buffers[k].dtype) for k, v in changed.items()}
 
     # --- prediction ---------------------------------------------------------------------------------------------------
-    def predict(
-        self,
-        params: Params,
-        buffers: Params,
-        x: Any,
-        techniques: Mapping[str, Technique],
-        fitted: Fitted,
-        noise: NoiseOf | None = None,
-        at: Callable[[str], At] | None = None,
-    ) -> Tensor:
-        """Raw inputs to class probabilities (B, C), or to targets in the user's units (B, T).
-
-        ``noise`` None: the deterministic rule. Otherwise one sample of every random technique, augmentation included.
-        """
-        dtype = next(iter(params.values())).dtype
-        blank = torch.zeros(
-            len(x[0] if isinstance(x, tuple) else x), dtype=torch.int64, device=next(iter(params.values())).device
-        )
-        batch = self.batch(x, blank, blank, dtype)
-        if noise is not None and at is not None:
-            for key in self._of_phase("raw"):
-                batch = techniques[key].batch(batch, at(key))
-        x = self.prepare(batch.x, techniques, fitted)
-        held = self.net.held(params, techniques)
-        source = noise or (lambda *_: None)
-        if noise is not None:
-            for key in self.stages["weights"]:
-                held = techniques[key].weights(held, self._at_sites(key, source, 0.0))
-        output, _ = self._call(held, buffers, x, Pass(techniques, source), training=False)
+    def predict(self, params: Params, buffers: Params, x: Any, techniques: Techniques, fitted: Fitted) -> Tensor:
+        """Raw inputs to class probabilities (B, C) or targets in the user's units (B, T), by the deterministic rule."""
+        x = self.prepare(self._inputs(params, x).x, techniques, fitted)
+        output, _ = self._call(self.net.held(params, techniques), buffers, x, self._quiet(techniques, fitted), False)
         return self.read(output, techniques, fitted)
 
-    def refresh(
-        self, params: Params, buffers: Params, x: Any, techniques: Mapping[str, Technique], fitted: Fitted
-    ) -> Params:
-        """The buffers after one training-mode pass over raw rows, all noise and augmentation off."""
-        dtype = next(iter(params.values())).dtype
-        blank = torch.zeros(
-            len(x[0] if isinstance(x, tuple) else x), dtype=torch.int64, device=next(iter(params.values())).device
-        )
-        x = self.prepare(self.batch(x, blank, blank, dtype).x, techniques, fitted)
-        return self._call(
-            self.net.held(params, techniques), buffers, x, Pass(techniques, lambda *_: None), training=True
-        )[1]
+    def sample(
+        self, state: Mapping[str, Params], x: Any, techniques: Techniques, fitted: Fitted, at: AtOf, noise: NoiseOf
+    ) -> Tensor:
+        """The same with one draw of every random technique, augmentation included; batch statistics stay the kept ones."""
+        params, buffers = state["params"], state["buffers"]
+        batch = self._inputs(params, x)
+        for key in self._of_phase("raw"):
+            batch = techniques[key].batch(batch, at(key))
+        x = self.prepare(batch.x, techniques, fitted)
+        held = self.net.held(params, techniques)
+        for key in self.stages["weights"]:
+            held = techniques[key].weights(held, self._at_sites(key, at, noise))
+        output, _ = self._call(held, buffers, x, Pass(techniques, at, noise), training=False)
+        return self.read(output, techniques, fitted)
 
-    def read(self, output: Tensor, techniques: Mapping[str, Technique], fitted: Fitted) -> Tensor:
+    def refresh(self, params: Params, buffers: Params, x: Any, techniques: Techniques, fitted: Fitted) -> Params:
+        """The buffers after one training-mode pass over raw rows, all noise and augmentation off."""
+        x = self.prepare(self._inputs(params, x).x, techniques, fitted)
+        return self._call(self.net.held(params, techniques), buffers, x, self._quiet(techniques, fitted), True)[1]
+
+    def _quiet(self, techniques: Techniques, fitted: Fitted) -> Pass:
+        return Pass(techniques, lambda key: At(self.net, fitted=fitted.get(key, {}), task=self.task))
+
+    def _inputs(self, params: Params, x: Any) -> Batch:
+        """Raw inputs as a batch with blank targets."""
+        like = next(iter(params.values()))
+        rows = len(x[0] if isinstance(x, tuple) else x)
+        blank = torch.zeros(rows if self.task == "classify" else (rows, self.outputs), device=like.device)
+        return self.batch(x, blank, torch.ones(rows, device=like.device), like.dtype)
+
+    def read(self, output: Tensor, techniques: Techniques, fitted: Fitted) -> Tensor:
         """Network outputs to class probabilities or the user's units."""
         if self.task == "classify":
             output = techniques[self.loss_key].probabilities(output)

@@ -17,7 +17,7 @@ from .errors import EquipoiseError
 from .objective import Objective, acting
 from .rng import I32, Noise, mix3, shr, signed, source, stream, subkeys
 from .sites import Network
-from .sites.network import WHOLE
+from .sites.network import WHOLE, Pass
 from .technique import At, Batch, Params, Technique
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
@@ -31,16 +31,18 @@ class Const(NamedTuple):
 
 
 class Now(NamedTuple):
-    """What one step is given: the rows, the noise keys (entries, 2), host draws, learning rate, step number, first row."""
+    """What one step is given. A stack of runs has its run axis first, but for the clock (t, epoch, row0)."""
 
     x: Any
     y: Tensor
     w: Tensor
-    keys: Tensor
-    host: dict[str, Tensor]
-    rate: Tensor
-    t: Tensor
-    row0: Tensor
+    keys: Tensor  # noise keys (entries, 2)
+    host: dict[str, Tensor]  # what techniques drew on the host
+    rate: Tensor  # learning rate
+    rows: Tensor  # the rows' numbers in the data (B,)
+    t: Tensor  # step number from 0
+    epoch: Tensor  # epoch from 0
+    row0: Tensor  # global number of the batch's first row
 
 
 State = dict[str, Any]  # params, buffers, own: {technique key: its state}
@@ -127,11 +129,8 @@ class Program:
         techniques: Mapping[str, Technique],
     ) -> Callable[[Any], At]:
         def forward(p: Params) -> Any:
-            from .sites.network import Pass
-
-            return self.net.call(
-                p, buffers, batch.x if batch else None, Pass(techniques, lambda *_: None), training=True
-            )
+            assert batch is not None
+            return self.net.call(p, buffers, batch.x, Pass(techniques), training=True)
 
         def at(site: Any) -> At:
             name = f"{key}/init" if site is None else f"{key}/init/{site.index}"
@@ -156,19 +155,12 @@ class Program:
         noise = self.noise(now.keys, now.row0)
         own = state["own"]
 
+        task = self.objective.task
+        base = At(self.net, t=now.t, rate=now.rate, task=task, training=True, rows=now.rows, epoch=now.epoch)
+
         def at(key: str) -> At:
-            fitted, state_of = const.fitted.get(key, {}), own.get(key, {})
-            return At(
-                self.net,
-                noise(key, WHOLE, 0),
-                None,
-                now.t,
-                now.rate,
-                now.host.get(key),
-                fitted,
-                state_of,
-                task=self.objective.task,
-            )
+            mine = const.fitted.get(key, {})
+            return base._replace(noise=noise(key, WHOLE, 0), host=now.host.get(key), fitted=mine, state=own.get(key, {}))
 
         batch = self.objective.batch(now.x, now.y, now.w, self.dtype)
         batch = self.objective.transform(batch, techniques, const.fitted, at)
@@ -192,15 +184,10 @@ class Program:
         techniques, noise = self.bind(const.knobs), self.noise(keys)
 
         def at(key: str) -> At:
-            return At(
-                self.net,
-                noise(key, WHOLE, 0),
-                host=host.get(key),
-                fitted=const.fitted.get(key, {}),
-                task=self.objective.task,
-            )
+            fitted = const.fitted.get(key, {})
+            return At(self.net, noise(key, WHOLE, 0), host=host.get(key), fitted=fitted, task=self.objective.task)
 
-        return self.objective.predict(state["params"], state["buffers"], x, techniques, const.fitted, noise, at)
+        return self.objective.sample(state, x, techniques, const.fitted, at, noise)
 
     def noise(self, keys: Tensor, row0: Any = 0) -> Callable[[Any, int, int], Noise | None]:
         """(technique key, site, call) → its noise in this step."""

@@ -69,6 +69,9 @@ class At(NamedTuple):
     batch: Batch | None = None  # `init`: the first batch, prepared
     forward: Any = None  # `init`, `loss`, `finish`: a function given by the caller, see there
     task: str = "classify"
+    training: bool = False  # True in the training step; False in prediction and its Monte-Carlo samples
+    rows: Tensor | None = None  # numbers (B,) of the batch's rows in the data: their identity over epochs
+    epoch: Any = 0.0  # epoch from 0, 0-d float64 tensor
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(knob, option))
@@ -182,6 +185,11 @@ class Technique:
         return tuple(s for s in STAGES if any(_overrides(cls, m) for m in aliases.get(s, (s,))))
 
     @classmethod
+    def fits(cls) -> bool:
+        """Does it learn anything from the fit rows?"""
+        return _overrides(cls, "fit")
+
+    @classmethod
     def family(cls) -> str:
         """The folder of the catalogue it lives in."""
         return cls.__module__.rsplit(".", 2)[-2]
@@ -192,7 +200,8 @@ class Technique:
         return [(seed, rows)]
 
     def fit(self, x: Any, y: Tensor, data: Data) -> dict[str, Tensor]:
-        """Learn from the fit rows (raw x, y) what `prepare`, `prepare_target` and `restore` need, as named tensors."""
+        """Learn named tensors from the fit rows: found again as ``fitted`` in the preparation, as ``at.fitted`` in the step.
+        A preparation sees what the preparations before it made of x; every other technique sees raw x, y."""
         return {}
 
     def prepare(self, x: Any, fitted: Mapping[str, Tensor]) -> Any:

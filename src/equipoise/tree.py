@@ -66,3 +66,8 @@ def unflatten(flat: dict[str, Tensor]) -> dict[str, Any]:
             node = node.setdefault(p, {})
         node[last] = v
     return tree
+
+
+def head(tree: Any, n: int) -> Any:
+    """The first ``n`` entries of a stacked tree."""
+    return pytree.tree_map(lambda v: v[:n], tree)

@@ -30,14 +30,21 @@ NORM = "normalization"  # name of the child that holds a site's normalization
 
 
 class Pass:
-    """What one forward pass knows: techniques by key, noise by (key, site, call), and what it records."""
+    """What one forward pass knows: techniques by key, what stages are told (`at`), noise by (key, site, call), and what
+    it records. The default is a quiet pass: every technique follows its deterministic rule."""
 
     def __init__(
-        self, techniques: Mapping[str, Technique], noise: Callable[[Any, int, int], Noise | None], t: Any = 0
+        self,
+        techniques: Mapping[str, Technique],
+        at: Callable[[str], At] = lambda _: At(),
+        noise: Callable[[Any, int, int], Noise | None] = lambda *_: None,
     ) -> None:
-        self.techniques, self.noise, self.t = techniques, noise, t
+        self.techniques, self.at, self.noise = techniques, at, noise
         self.activations: list[Tensor] | None = None
         self._counts: Counter[int] = Counter()
+
+    def at_site(self, key: str, site: Site, place: tuple[int, int]) -> At:
+        return self.at(key)._replace(site=site, noise=self.noise(key, *place))
 
     def count(self, who: Any) -> int:
         n = self._counts[id(who)]
@@ -204,12 +211,12 @@ class Network:
                 now.activations.append(x)
             source = site.sources[call] if call < len(site.sources) else (site.index, min(call, site.calls - 1))
             for key in site.acts:
-                x = now.techniques[key].act(x, At(self, now.noise(key, *source), site, now.t))
+                x = now.techniques[key].act(x, now.at_site(key, site, source))
             if site.affine_by is None:
                 z = plain(x, *args, **kwargs)
             else:
                 m: Any = site.module
-                at = At(self, now.noise(site.affine_by, site.index, min(call, site.calls - 1)), site, now.t)
+                at = now.at_site(site.affine_by, site, (site.index, min(call, site.calls - 1)))
                 z = now.techniques[site.affine_by].affine(x, m.weight, m.bias, at)
             layer = site.module._modules.get(NORM)
             return z if layer is None else layer.gated(z, now.techniques[site.norm_by])
@@ -221,7 +228,7 @@ class Network:
         params, buffers = dict(self.module.named_parameters()), dict(self.module.named_buffers())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             before = torch.get_rng_state()
-            self.call(params, {k: v.clone() for k, v in buffers.items()}, x, Pass({}, lambda *_: None), training=True)
+            self.call(params, {k: v.clone() for k, v in buffers.items()}, x, Pass({}), training=True)
             return not torch.equal(before, torch.get_rng_state())
 
     def trainable(self) -> list[str]:
