@@ -100,7 +100,8 @@ class Design:
 
         In an orthogonal two-level design w = ±2/N.
         """
-        return self._solution[1:]
+        w = self._solution[1:]
+        return np.where(np.abs(w) < 1e-12, 0.0, w)  # a configuration that has no part in a contrast has none at all
 
     @cached_property
     def aliases(self) -> dict[str, str]:
