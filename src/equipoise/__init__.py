@@ -34,7 +34,7 @@ _HOME: dict[str, str | None] = {
     "techniques": None,
     "train": "train",
     "train_many": "cohort",
-    "step": "step",
+    "step": "pure",
     "study": "study",
     "doctor": "doctor",
     "search": "search",

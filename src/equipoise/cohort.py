@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import metrics, tree
 from .errors import EquipoiseError
 from .executor import Single, Stack, vmap_refuses
-from .feed import Feed, Schedule, fit_preparation, prepared_example, select
-from .plan import Member, Options, Plan, group
+from .feed import Feed, Schedule, fit_preparation, select
+from .plan import Member, Options, Plan, group, threads
+from .progress import tracker
+from .programs import make_program, warnings_for
+from .recipe import resolve
+from .reference import reference_recipe
+from .run import Record, Run, Signature
 from .step import Const, Now, Program, State
 from .technique import At, Batch
 
@@ -191,15 +198,73 @@ def open_gates(members: Sequence[Member]) -> frozenset[str]:
     return frozenset(k for k in keys if all(k in m.techniques and m.techniques[k].knobs().get("w") == 1.0 for m in members))
 
 
-def make_program(builder: Callable[[], nn.Module], techniques: Sequence[Any], member: Member, data: Data, options: Options) -> Program:
-    """The program of a group of members: the network with its sites, shown a prepared example of the data."""
-    from .step import DTYPES
+def train_many(
+    model: Any,
+    recipes: Sequence[Any],
+    data: Data,
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    batch_size: int = 64,
+    shuffle: str = "each",
+    out: Any = None,
+    resume: bool = False,
+    options: Options = Options(),  # noqa: B008  (frozen)
+) -> list[Run]:
+    """Train run i with ``recipes[i]`` from ``seeds[i]``; runs that share a program are trained together.
 
-    dtype, shared = DTYPES[options.precision], {t.key: t for t in techniques}
-    rows = member.rows if member.rows is not None else data.rows["fit"]
-    learned = fit_preparation({k: member.techniques[k] for k in shared}, data, rows, dtype)
-    x = prepared_example(shared, learned, select(data.x, rows[:8]), dtype)
-    return Program(builder, techniques, x, data.task, data.outputs, options.precision)
+    Run i equals `train` with that recipe and seed, noise included, to float tolerance. ``model``: a builder without
+    arguments, a reference network ("mlp(hidden=(64, 64))"), "module:function", or an nn.Module that is copied.
+    ``out``: a folder that gets one run folder per run; None writes nothing. Raises EquipoiseError for bad input.
+    """
+    recipes, seeds = list(recipes), list(seeds)
+    if len(recipes) != len(seeds) or not recipes:
+        raise EquipoiseError(f"{len(recipes)} recipes and {len(seeds)} seeds came: they are zipped, so give equally many, at least one.")
+    members = [Member(resolve(r, data.task, default=reference_recipe(model)), checked_seed(s)) for r, s in zip(recipes, seeds, strict=True)]
+    return train_members(model, members, data, Schedule(epochs, batch_size, shuffle), options, out=out, resume=resume)
 
 
-__all__ = ["Cohort", "Member", "Options", "Plan", "Progress", "Schedule", "group", "make_program"]
+def train_members(
+    model: Any, members: Sequence[Member], data: Data, schedule: Schedule, options: Options, *, out: Any = None, resume: bool = False, progress: Any = None
+) -> list[Run]:
+    """`train_many` for members that are made already (own rows, own rate factors)."""
+    data, used = data.to(options.resolved_device()), threads(options)
+    runs: dict[int, Run] = {}
+    with tracker(options.progress, progress) as track:
+        programs = group(members)
+        track.total(len(members) * schedule.epochs)
+        for techniques, indices in programs:
+            program = make_program(model, techniques, members[indices[0]], data, options)
+            started = time.perf_counter()
+            cohort = Cohort(program, [members[i] for i in indices], data, schedule)
+            while not cohort.finished:
+                cohort.train_epoch()
+                track.advance(len(indices), cohort.epoch, schedule.epochs)
+            seconds = time.perf_counter() - started
+            track.advance(len(indices) * (schedule.epochs - cohort.epoch), schedule.epochs, schedule.epochs)
+            plan = Plan(cohort.executor.kind, False, options.precision, used, len(indices), str(program.device), why=cohort.why)
+            for j, i in enumerate(indices):
+                runs[i] = _run(cohort, j, model, plan, seconds, data)
+    done = [runs[i] for i in range(len(members))]
+    if out is not None:
+        for i, run in enumerate(done):
+            run.save(Path(out) / f"run-{i:04d}")
+    return done
+
+
+def _run(cohort: Cohort, i: int, model: Any, plan: Plan, seconds: float, data: Data) -> Run:
+    member, progress, s = cohort.members[i], cohort.runs[i], cohort.schedule
+    share = seconds / len(cohort.members)
+    record = Record(
+        member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), {"compile": 0.0, "train": share, "total": share},
+        progress.history, [*cohort.program.net.notes, *warnings_for(member.recipe, data)], progress.ended, progress.failed,
+        model if isinstance(model, str) else "", data={"source": data.source, "fingerprint": data.fingerprint, "split": data.split_dict()},
+    )  # fmt: skip
+    const = cohort.executor.member(cohort.const, i)
+    return Run(cohort.program, member.recipe, cohort.result(i), const, record, Signature.of(data), data)
+
+
+def checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 32:
+        raise EquipoiseError(f"seed={seed!r}: a whole number from 0 to 4294967295.")
+    return seed

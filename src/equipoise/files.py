@@ -6,7 +6,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,21 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         with open(temporary, "x", encoding="utf-8", newline="") as f:
             f.write(text)
             f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], save: Callable[[str], Any]) -> None:
+    """As `write_text`, for a library that writes the file itself: ``save(temporary path)``."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        save(os.fspath(temporary))
+        with open(temporary, "rb") as f:
             os.fsync(f.fileno())
         temporary.replace(path)
     except BaseException:

@@ -179,9 +179,11 @@ class Program:
             params = tree.like(techniques[key].project(params, at(key)), params)
         return {"params": params, "buffers": buffers, "own": own}, loss
 
-    def sample(self, state: State, const: Const, x: Any, keys: Tensor, host: dict[str, Tensor]) -> Tensor:
+    def sample(
+        self, state: State, const: Const, x: Any, keys: Tensor, host: dict[str, Tensor], row0: Any = 0
+    ) -> Tensor:
         """One Monte-Carlo prediction: every random technique draws once, batch statistics stay those of prediction."""
-        techniques, noise = self.bind(const.knobs), self.noise(keys)
+        techniques, noise = self.bind(const.knobs), self.noise(keys, row0)
 
         def at(key: str) -> At:
             fitted = const.fitted.get(key, {})

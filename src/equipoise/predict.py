@@ -1,0 +1,68 @@
+"""Prediction: the deterministic rule, or Monte-Carlo draws over every random technique of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import EquipoiseError
+from .recipe import Recipe
+from .step import Const, Program, State
+from .technique import At, Technique
+
+CHUNK = 1 << 20  # input elements of one call
+
+
+class Predictor:
+    """Predictions of one run from raw inputs."""
+
+    def __init__(self, program: Program, recipe: Recipe, state: State, const: Const, seed: int) -> None:
+        self.program, self.recipe, self.state, self.const, self.seed = program, recipe, state, const, seed
+        self._rule = next((t for t in recipe.active() if "predict" in t.stages()), None)
+        self._techniques: Mapping[str, Technique] = {t.key: t for t in recipe.active()}
+
+    def __call__(self, x: Any, samples: int | None = None) -> Tensor:
+        """Probabilities (n, C) or targets (n, T): by the recipe's rule, or the mean of ``samples`` draws."""
+        if samples is not None:
+            return self.draws(x, samples).mean(0)
+        if self._rule is not None:
+            return self._rule.predict(self.one, x, At(self.program.net, task=self.program.objective.task))
+        return self.one(x)
+
+    def draws(self, x: Any, samples: int) -> Tensor:
+        """``samples`` Monte-Carlo predictions (T, n, K), the same for the same run, rows and number."""
+        if samples < 1:
+            raise EquipoiseError(f"samples={samples}: at least one draw.")
+        return torch.stack([self.one(x, s) for s in range(samples)])
+
+    def one(self, x: Any, sample: int | None = None) -> Tensor:
+        """The deterministic prediction, or draw number ``sample``."""
+        p, x = self.program, _to(x, self.program.device)
+        first = x[0] if isinstance(x, tuple) else x
+        size = max(1, CHUNK // max(first[0].numel() if len(first) else 1, 1))
+        parts = []
+        with torch.no_grad():
+            for a in range(0, max(len(first), 1), size):
+                part = tuple(v[a : a + size] for v in x) if isinstance(x, tuple) else x[a : a + size]
+                if sample is None:
+                    techniques, s = p.bind(self.const.knobs), self.state
+                    parts.append(p.objective.predict(s["params"], s["buffers"], part, techniques, self.const.fitted))
+                else:
+                    parts.append(self._draw(part, sample, a, len(first)))
+        return torch.cat(parts)
+
+    def _draw(self, x: Any, sample: int, row0: int, rows: int) -> Tensor:
+        p = self.program
+        step = torch.tensor([-1 - sample])  # training counts from 0: no draw of prediction repeats one of training
+        keys = p.keys([self.seed], step)[0, 0]
+        techniques = {k: self._techniques.get(k, t) for k, t in p.by_key.items()}
+        n = len(x[0] if isinstance(x, tuple) else x)
+        host = {k: v[0, 0] if v.dim() == 2 else v[0, 0, row0 : row0 + n] for k, v in p.host([self.seed], [techniques], step, rows).items()}
+        return p.sample(self.state, self.const, x, keys, host, torch.tensor(row0, dtype=torch.int32, device=p.device))
+
+
+def _to(x: Any, device: torch.device) -> Any:
+    return tuple(v.to(device) for v in x) if isinstance(x, tuple) else x.to(device)
