@@ -34,7 +34,7 @@ def data_of(table: Data, images: Data, sequences: Data) -> Any:
 def test_every_model_trains_predicts_and_comes_back_plain(name: str, data_of: Any) -> None:
     build, kind = FOR[name]
     data = data_of(kind)
-    run = eq.train(build, Recipe(T.Dropout(0.2, where="all"), T.L2(1e-3), T.Nesterov(0.05)), data, **QUICK)
+    run = eq.train(build, Recipe(T.Dropout(0.2, where="all"), T.L2(1e-3), T.Momentum(0.05)), data, **QUICK)
     model = run.model
     assert type(model) is type(build()) and list(model.state_dict()) == list(build().state_dict())
     x, _ = data.select("test")
@@ -51,18 +51,18 @@ def test_a_run_of_a_cohort_equals_the_run_alone(name: str, precision: str, data_
     build, kind = FOR[name]
     data, options = data_of(kind), Options(precision=precision)
     arms = [Recipe(T.Dropout(0.3, where="all"), T.Momentum(0.02)), Recipe(T.L2(1e-3), T.Momentum(0.04))]
-    if name not in ("lstm", "transformer"):
+    if name not in ("lstm", "transformer", "own layers"):
         arms[1] = arms[1].plus(T.BatchNorm(where="all"))
-    epochs = -(-50 // len(Schedule(1, 8).batches(len(data.rows["fit"]))))
+    epochs = -(-50 // len(Schedule(1, 16).batches(len(data.rows["fit"]))))
     members = [Member(resolve(r, data.task), 5) for r in arms]
     [(techniques, _)] = group(members)
     program = make_program(build, techniques, members[0], data, options)
-    cohorts = {k: Cohort(program, members, data, Schedule(epochs, 8), k) for k in ((Single, Stack) if name != "lstm" else (Single,))}
+    cohorts = {k: Cohort(program, members, data, Schedule(epochs, 16), k) for k in ((Single, Stack) if name != "lstm" else (Single,))}
     for cohort in cohorts.values():
         while not cohort.finished:
             cohort.train_epoch()
     for i, recipe in enumerate(arms):
-        alone = eq.train(build, recipe, data, epochs=epochs, batch_size=8, seed=5, options=options)
+        alone = eq.train(build, recipe, data, epochs=epochs, batch_size=16, seed=5, options=options)
         for cohort in cohorts.values():
             together = cohort.result(i)["params"]
             last = cohort.runs[i].history[-1]["loss"]

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import EquipoiseError
 from .adopt import BATCH_NORMS, NORMS
-from .site import KINDS, Residual, Site, canonical_names, storage
+from .site import Residual, Site, canonical_names, kind_of, storage
 
 _ADDS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__}
 
@@ -99,7 +99,7 @@ def find_sites(model: nn.Module, trace: Trace, x: Any) -> list[Site]:
     counts: Counter[str] = Counter()
     for name, value, out in trace.calls:
         m = modules[name]
-        kind = next((k for c, k in KINDS.items() if type(m) is c), None)
+        kind = kind_of(m)
         if kind is None or not isinstance(value, Tensor):
             continue
         if name not in sites:

@@ -23,7 +23,7 @@ from ..rng import Noise
 from ..technique import At, Technique
 from .adopt import BATCH_NORMS, adopt
 from .find import find_residuals, find_sites, observe, run
-from .site import KINDS, Residual, Site
+from .site import Residual, Site, kind_of
 
 WHOLE = 0xFFFF  # the "site" of draws that concern the whole batch
 NORM = "normalization"  # name of the child that holds a site's normalization
@@ -68,7 +68,7 @@ class Network:
         self.residuals: list[Residual] = find_residuals(self.sites, trace)
         self.calls = Counter(name for name, _, _ in trace.calls)
         fired = {s.name for s in self.sites}
-        self.unreached = [n for n, m in self.module.named_modules() if type(m) in KINDS and n not in fired]
+        self.unreached = [n for n, m in self.module.named_modules() if kind_of(m) and n not in fired]
         self.notes: list[str] = []
         self.adopted = adopt(self)
         self.recurrent = any(s.kind == "recurrent" for s in self.sites) or any(
@@ -178,10 +178,13 @@ class Network:
         """Outputs and the new buffers. Pure: everything it reads is an argument."""
         self.module.train(training)
         self.current, tensors = current, {**params, **buffers}
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # it would pass by the sites inside a TransformerEncoderLayer
         try:
             out = functional_call(self.module, tensors, x if isinstance(x, tuple) else (x,))
         finally:
             self.current = None
+            torch.backends.mha.set_fastpath_enabled(fast)
         return _one_tensor(out), {k: tensors[k] for k in buffers}
 
     def held(self, params: dict[str, Tensor], techniques: Mapping[str, Technique]) -> dict[str, Tensor]:

@@ -80,6 +80,11 @@ class Residual:
     sites: tuple[int, ...]  # indices of the sites inside the branch
 
 
+def kind_of(m: nn.Module) -> str | None:
+    """The kind of site a module is: one of KINDS, or a subclass that keeps its forward."""
+    return next((k for c, k in KINDS.items() if isinstance(m, c) and type(m).forward is c.forward), None)
+
+
 def canonical_names(model: nn.Module) -> dict[int, str]:
     """id of parameter → its name in ``named_parameters()`` (tied parameters share one)."""
     return {id(p): n for n, p in model.named_parameters()}
