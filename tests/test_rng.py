@@ -82,8 +82,13 @@ def test_stream_numbers_are_the_first_16_bits_of_sha_256():
 
 def test_a_source_is_the_subkey_of_its_name_and_counters():
     expected = threefry_in_integers(7, stream("order") << 16, 3, 5)
-    bits = source(7, "order", 3, 5).bits((6,))
-    assert u32(bits).tolist() == [mix3_in_integers(i, *expected) for i in range(6)]
+    noise = source(7, "order", 3, 5)
+    assert u32(noise.bits((6,))).tolist() == [mix3_in_integers(i, *expected) for i in range(6)]
+    for n in (1, 2):  # further draws have subkeys of their own
+        k0, k1 = mix3_in_integers(n, *expected), mix3_in_integers(n, *expected[::-1])
+        assert u32(noise.bits((2, 3))).tolist() == [
+            [mix3_in_integers(3 * i + j, k0, k1) for j in range(3)] for i in (0, 1)
+        ]
     assert torch.equal(source(7, "order").bits((6,)), source(7, "order", 0, 0).bits((6,)))
 
 
@@ -106,17 +111,22 @@ def test_bernoulli_is_a_threshold_of_the_uniform():
         assert torch.equal(mask, u < p)
         assert torch.equal(mask, source(4, "b").bernoulli((1 << 16,), torch.tensor(p, dtype=torch.float64)))
         assert abs(mask.double().mean() - p) <= 6 * math.sqrt(p * (1 - p)) / 2**8  # never at 0, always at 1
-    assert not source(4, "b").bernoulli((1 << 16,), 0.0).any()
-    assert source(4, "b").bernoulli((1 << 16,), 1.0).all()
+    extremes = Noise(t(0, 0))
+    extremes.bits = lambda *_: t(0, 0x100, MASK)  # type: ignore[method-assign]
+    for p, mask in ((0.0, [False] * 3), (2.0**-24, [True, False, False]), (1.0, [True] * 3)):
+        assert extremes.bernoulli((3,), p).tolist() == mask
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_normals_are_finite_at_both_ends_of_the_uniform(dtype: torch.dtype):
-    """Box & Muller 1958, with u in (0, 1]: √(−2 ln u) is 0 at u = 1 and √(48 ln 2) = 5.768 at u = 2^-24."""
-    noise = Noise(t(0, 0))
-    drawn = iter([t(0, MASK), t(0, 0)])
+def test_normals_are_the_transform_of_two_uniforms(dtype: torch.dtype):
+    """Box & Muller 1958: √(−2 ln u)·cos 2πv with u in (0, 1], so finite at both ends: |z| ≤ √(48 ln 2) = 5.768."""
+    quarter = 1 << 30
+    u, v = t(0, MASK, MASK, 2 * quarter, 2 * quarter), t(0, 0, 2 * quarter, quarter, quarter // 2)
+    noise, drawn = Noise(t(0, 0)), iter([u, v])
     noise.bits = lambda *_: next(drawn)  # type: ignore[method-assign]
-    torch.testing.assert_close(noise.normal((2,), dtype), torch.tensor([0, math.sqrt(48 * math.log(2))], dtype=dtype))
+    end = math.sqrt(48 * math.log(2))
+    expected = torch.tensor([0, end, -end, 0, math.sqrt(math.log(2))], dtype=dtype)
+    torch.testing.assert_close(noise.normal((5,), dtype), expected)
 
 
 def test_permutation_of_nothing_and_of_one():
