@@ -122,7 +122,12 @@ class Lenth:
 
 
 def interval(
-    y: Array, weights: Array, *, family: int | None = None, level: float = 0.95, looks: Looks | None = None
+    y: Array,
+    weights: Array | Sequence[float],
+    *,
+    family: int | None = None,
+    level: float = 0.95,
+    looks: Looks | None = None,
 ) -> Interval:
     r"""Contrasts of configurations that were all run on the same seeds and scored on the same examples.
 
