@@ -35,12 +35,13 @@ def read(path: Path, target: Target) -> tuple[pd.DataFrame, list[str]]:
     header = _has_header(rows, wanted)
     names = [c.strip() for c in rows[0]] if header else [str(j) for j in range(len(rows[0]))]
     if header:
-        refuse_duplicates([n for n in names if n], path.name)
+        names = [n or f"column {j}" for j, n in enumerate(names)]
+        refuse_duplicates(names, path.name)
     targets = [_column(w, names, header, path) for w in wanted]
     frame = _parse(path, separator, header)
     if len(frame.columns) != len(names):
         raise EquipoiseError(f"{path.name}: {len(names)} names for {len(frame.columns)} columns; mend its first line")
-    frame.columns = [n or f"column {j}" for j, n in enumerate(names)]
+    frame.columns = names
     if frame.iloc[:, -1].isna().any():
         _refuse_short_rows(path, separator, len(names))
     if not len(frame):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -66,7 +66,7 @@ class Data:
         seed: int = 0,
         name: str = "arrays",
         preserves: Iterable[str] = (),
-        kind: str | None = None,
+        kind: str | Sequence[str] | None = None,
     ) -> None:
         """Takes numpy arrays, tensors, pandas frames and series, lists; ``x`` may be a tuple of several inputs.
 
@@ -204,8 +204,6 @@ class Data:
 
 def _read_inputs(raw: Raw) -> tuple[Inputs, str, tuple[Column, ...] | None]:
     if not isinstance(raw.x, tuple):
-        if isinstance(raw.kind, list | tuple):
-            raise EquipoiseError(f"kind={raw.kind!r}: a list of kinds is for a tuple of inputs; give one kind")
         return inputs.read(raw.x, raw.kind, raw.fresh)
     kinds = raw.kind if isinstance(raw.kind, list | tuple) else [raw.kind] * len(raw.x)
     if not raw.x or len(kinds) != len(raw.x):

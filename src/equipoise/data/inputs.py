@@ -30,7 +30,7 @@ def read(x: Any, kind: str | None, fresh: bool) -> tuple[Tensor, str, tuple[Colu
     other input may not; infinite values are refused everywhere. Raises EquipoiseError naming the place.
     """
     if kind not in (None, *KINDS):
-        raise EquipoiseError(f"kind={kind!r}: it is one of {', '.join(KINDS)}")
+        raise EquipoiseError(f"kind={kind!r}: it is one of {', '.join(KINDS)}; one for each of several inputs")
     columns = None
     array = _array(x, kind)
     if not isinstance(array, np.ndarray | Tensor):
@@ -81,6 +81,8 @@ def _array(x: Any, kind: str | None) -> Any:
         array = np.asarray(x)
     except (ValueError, RuntimeError, TypeError):
         raise EquipoiseError("x: its rows differ in shape; pad them to one length, or give one array") from None
+    if isinstance(x, str):
+        raise EquipoiseError(f"x is the text {x[:40]!r}; for a named set or a file use Data.load({x[:40]!r})")
     if array.ndim == 0:
         raise EquipoiseError(f"x is a {type(x).__name__}; give an array, tensor or data frame with examples first")
     if array.dtype.kind in "OUS" and array.ndim <= 2 and kind in (None, "table"):

@@ -18,7 +18,7 @@ class Raw:
     source: str = "arrays"
     official: np.ndarray[Any, np.dtype[Any]] | None = None
     preserves: tuple[str, ...] = ()
-    kind: str | None = None
+    kind: Any = None  # a kind, or one for each of several inputs
     groups: Any = None
     weights: Any = None
     fresh: bool = True

@@ -29,6 +29,8 @@ def read(y: Any, task: str | None) -> tuple[Tensor, str, tuple[Any, ...] | None,
     if task not in (None, *TASKS):
         raise EquipoiseError(f"task={task!r}: it is 'classify' or 'regress'.{nearest(str(task), TASKS)}")
     values, names = _values(y)
+    if len(values) == 0:
+        raise EquipoiseError("y has no rows; give one label or number per example")
     _refuse_missing(values, names)
     task = task or ("regress" if _is_float(values) else "classify")
     if task == "regress":
@@ -64,7 +66,7 @@ def row_weights(weights: Any, y: Tensor, classes: tuple[Any, ...] | None, fit: T
         w = per_class[y].to(torch.float32)
     else:
         try:
-            given = weights.detach().cpu() if isinstance(weights, Tensor) else np.asarray(weights, dtype=np.float64)
+            given = weights.detach().cpu() if isinstance(weights, Tensor) else np.array(weights, dtype=np.float32)
             w = torch.as_tensor(given).to(torch.float32, copy=True)
         except (ValueError, TypeError):
             raise EquipoiseError("weights: give one number per row, 'balanced', or {label: weight}") from None
