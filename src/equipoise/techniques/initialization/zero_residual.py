@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ...errors import EquipoiseError
+from ...technique import At, Params, Technique
+from ._draw import draw_weights, shown
+
+
+class ZeroResidual(Technique):
+    """He everywhere, and every residual branch F starts at zero, so that Var(x + F(x)) = Var(x) however deep the net.
+
+    w ~ N(0, 2/fan_in), b = 0; the last affine map of each branch W = 0. Where a normalization ends the branch, its γ
+    (and β) is zeroed instead and the map before it keeps He: a zero weight in front of it would get gradients 1/√ε too
+    large. Under He alone Var(x + F(x)) = 3 Var(x) for F = W₂ max(0, W₁ x).
+
+    Shapes: every trainable weight of every site; branches as `net.residuals` lists them.
+    Errors: no residual branch in the model; a normalization without γ (affine=False) at the end of one.
+    Trade: none on bias or variance; each block starts as the identity, so depth alone neither grows signals nor
+        gradients.
+    Source: Goyal et al. (2017) for γ = 0; Zhang, Dauphin, Ma (2019), Fixup; deck D1.
+    """
+
+    slot = "initialization"
+
+    def init(self, params: Params, at: Callable[[Any], At]) -> Params:
+        net = at(None).net
+        if not net.residuals:
+            raise EquipoiseError(f"{self!r} finds no residual addition in this model ({net.describe()}): use He.")
+        params = draw_weights(self, params, at, lambda fan_in, fan_out: 2 / fan_in)
+        for branch in net.residuals:
+            last = net.sites[max(branch.sites)]
+            norm = self._own_norm(net, branch.module, last)
+            if norm:
+                params = self._zeroed(params, [f"{norm}.weight", f"{norm}.bias"], norm)
+            elif last.norm_by is not None:
+                params = self._at_our_norm(params, last, at)
+            else:
+                params = {**params, **{n: torch.zeros_like(params[n]) for n in last.weights if n in params}}
+        return params
+
+    def _own_norm(self, net: Any, end: str, last: Any) -> str:
+        """The user's own normalization that ends the branch: its last module, or what reads its last affine map."""
+        is_norm = "Norm" in type(net.module.get_submodule(end)).__name__
+        return end if is_norm else last.normalized_by or ""
+
+    def _zeroed(self, params: Params, names: list[str], norm: str) -> Params:
+        if names[0] not in params:
+            raise EquipoiseError(
+                f"{self!r}: {norm} ends a residual branch and has no trainable γ to start at zero: give it affine=True."
+            )
+        return {**params, **{n: torch.zeros_like(params[n]) for n in names if n in params}}
+
+    def _at_our_norm(self, params: Params, site: Any, at: Callable[[Any], At]) -> Params:
+        """γ = 0 where a unit is normalized, W = 0 where it is not: gates differ by run, units may be chosen."""
+        net, layer = at(None).net, site.module.get_submodule("normalization")
+        running: dict[str, Any] = {}
+        shown(at, params, site.module, lambda _: running.update(net.current.techniques))
+        reference, mask = params[site.weights[0]], layer.mask
+        share = running[site.norm_by].w * (torch.ones(site.units) if mask is None else mask).to(reference.device)
+        new = dict(params)
+        if bool((share > 0).any()):
+            names = [f"{site.name}.normalization.{n}" for n in ("weight", "bias")]
+            zeroed = self._zeroed(params, names, f"{type(running[site.norm_by]).__name__} at {site.name}")
+            new |= {n: torch.where(share > 0, zeroed[n], params[n]) for n in names if n in params}
+        rows = (share < 1).view(-1, *([1] * (reference.dim() - 1)))
+        new[site.weights[0]] = torch.where(rows, 0.0, new[site.weights[0]])
+        return new
