@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rng_support import MASK, key_of, t, u32
 from torch import Tensor
 
 from equipoise.rng import I32, Noise, mix3, permutation, shr, source, stream, threefry2x32
+
+from .rng_support import MASK, key_of, t, u32
 
 
 # --- known answers --------------------------------------------------------------------------------------------------

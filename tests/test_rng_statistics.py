@@ -14,11 +14,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from rng_support import MASK, assert_plausible, chi2_p, key_of, many_keys, t, u32, unit
 from scipy import stats
 from torch import Tensor
 
 from equipoise.rng import I32, Noise, mix3, permutation, signed, source, stream, subkeys
+
+from .rng_support import MASK, assert_plausible, chi2_p, key_of, many_keys, t, u32, unit
 
 # --- one stream -----------------------------------------------------------------------------------------------------
 KEYS = {
