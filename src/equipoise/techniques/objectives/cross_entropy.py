@@ -3,16 +3,18 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...technique import At, Batch, Technique
+from ._rows import mean_over_rows
 
 
 class CrossEntropy(Technique):
-    """Cross-entropy of softmax probabilities with (possibly soft) targets; up to H(y) the KL divergence.
+    """Cross-entropy of softmax probabilities with hard or soft targets: the KL divergence up to the targets' entropy.
 
-    L = −Σ_i w_i Σ_c y_ic log softmax(z_i)_c / Σ_i w_i
+    L = −Σ_i w_i Σ_c y_ic log p_ic/Σ_i w_i,  p_i = softmax(z_i)
 
-    Shapes: outputs z (B, C), targets y (B, C) summing to 1, weights w (B,); scalar in nats.
+    Shapes: outputs z (B, C), targets y (B, C) summing to 1 in a row, weights w (B,); scalar in nats.
     Errors: refused for regression.
-    Trade: convex in the logits; at a confident mistake its gradient stays 1 where squared error's vanishes.
+    Trade: the maximum-likelihood objective; convex in the logits, and at a confident mistake its gradient stays 1 where
+        squared error's vanishes. Unbounded: one wrong label can weigh much.
     Source: Bridle (1990); deck D2.
     """
 
@@ -20,5 +22,4 @@ class CrossEntropy(Technique):
     tasks = ("classify",)
 
     def loss(self, output: Tensor, batch: Batch, at: At) -> Tensor:
-        rows = -(batch.y * output.log_softmax(-1)).sum(-1)
-        return (rows * batch.w).sum() / batch.w.sum()
+        return mean_over_rows(-(batch.y * output.log_softmax(-1)).sum(-1), batch.w)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from ... import tree
 from ...technique import At, Params, State, Technique, knob
 
@@ -12,13 +11,13 @@ class Momentum(Technique):
 
     v ← α v + g,  θ ← θ − ε v
 
-    With a constant ε it is the decks' v ← α v − ε g, θ ← θ + v; under a schedule the current rate scales the whole buffer.
-    α = 0 is SGD bit for bit.
+    With a constant ε it is the decks' v ← α v − ε g, θ ← θ + v; under a schedule the current rate scales the whole
+    buffer, where the decks' v keeps the old rates. α = 0 is SGD bit for bit.
 
     Knobs: `rate` = ε > 0; `momentum` = α in [0, 1).
     Shapes: state v, one tensor per parameter.
-    Trade: on a quadratic of condition κ it converges at (√κ − 1)/(√κ + 1) instead of (κ − 1)/(κ + 1); averages gradient noise
-        over 1/(1 − α) steps.
+    Trade: on a quadratic of condition κ it converges at (√κ − 1)/(√κ + 1) a step instead of (κ − 1)/(κ + 1); averages
+        gradient noise over 1/(1 − α) steps, along which the effective rate grows to ε/(1 − α).
     Source: Polyak (1964); Sutskever et al. (2013); decks D0, D2, D3.
     """
 

@@ -9,12 +9,12 @@ from ...technique import Technique, knob
 class Cosine(Technique):
     """Cosine decay of the learning rate over the whole run.
 
-    ε_t = ε · (f + (1 − f) · (1 + cos(π t/T))/2),  t = 0 … T − 1
+    ε_t = ε · (f + (1 − f) (1 + cos(π t/T))/2),  t = 0 … T − 1
 
     Knobs: `floor` = f in [0, 1], the fraction left at the end (1 switches it off).
     Shapes: step numbers t (K,), T steps in all.
     Trade: removes the variance a constant rate leaves at the end; costs the late steps their reach.
-    Source: Loshchilov and Hutter (2017); deck D2 (shrinking rates).
+    Source: Loshchilov and Hutter (2017), one period; deck D2 (shrinking rates).
     """
 
     slot = "schedule"
