@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -52,7 +53,8 @@ def fetch(urls: Sequence[str], md5: str, destination: Path) -> Path:
     except OSError as e:
         raise EquipoiseError(f"cannot write {destination}: {e.strerror}; choose another data directory") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     tried = " ".join("; ".join(failures).split())
     raise EquipoiseError(f"cannot download {destination.name} ({tried}); put the file into {destination.parent}")
 

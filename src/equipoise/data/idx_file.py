@@ -53,6 +53,7 @@ def load(path: Path) -> Raw:
     beside a ``train-...`` pair (or in the folder), it is the official test set.
     """
     images = _in_folder(path) if path.is_dir() else _beside(path, "labels", "images")
+    images = _either(images) or images
     train = _pair(images)
     tests = [images.name.replace("train", other, 1) for other in ("t10k", "test")] if "train" in images.name else []
     found = [f for f in (_either(images.with_name(t)) for t in tests) if f is not None]

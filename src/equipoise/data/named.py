@@ -123,6 +123,7 @@ def _cifar10(where: list[Path]) -> Raw:
         home = where[0] / folder
         archive = fetch(_CIFAR10_FROM, _CIFAR10_MD5, where[0] / "cifar-10-binary.tar.gz")
         _unpack(archive, folder, home)
+        archive.unlink()
     if home is None:
         raise _absent(folder, list(_BATCHES), where)
     sizes = []

@@ -34,14 +34,15 @@ def load(path: Path) -> Raw:
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise EquipoiseError(f"{path.name} holds one array; save both with np.savez(path, x=..., y=...)")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise EquipoiseError(f"{path.name} holds one array; save both with np.savez(path, x=..., y=...)")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except EquipoiseError:
         raise
     except Exception as e:  # the decoders raise a dozen kinds for damaged bytes; none of them is ours
-        if "allow_pickle" in str(e) or "pickled" in str(e):
+        if "Object arrays" in str(e):
             reason = "it holds Python objects, which are never unpickled: save numbers or text"
         else:
             reason = "it is no .npz archive, or is damaged: " + " ".join(f"{type(e).__name__} {e}".split())[:120]
