@@ -199,6 +199,18 @@ class TestAdjust:
     def test_nan_counts_but_is_not_rejected(self) -> None:
         np.testing.assert_allclose(stats.adjust([0.01, np.nan, 0.03]), [0.03, np.nan, 0.06])
 
+    @pytest.mark.parametrize(
+        ("method", "theirs"),
+        [("bonferroni", "bonferroni"), ("holm", "holm"), ("hochberg", "simes-hochberg"), ("bh", "fdr_bh")],
+    )
+    def test_against_statsmodels(self, method: str, theirs: str) -> None:
+        from statsmodels.stats.multitest import multipletests
+
+        for seed, size in enumerate((1, 2, 7, 12)):
+            p = np.random.default_rng(seed).beta(0.4, 1.0, size)
+            p[size // 2] = p[0]  # a tie
+            np.testing.assert_allclose(stats.adjust(p, method), multipletests(p, method=theirs)[1])
+
     def test_rows_are_families(self) -> None:
         p = np.array([[0.01, 0.04, 0.03, 0.005], [0.5, 0.01, 0.02, 0.9]])
         np.testing.assert_allclose(stats.adjust(p)[1], stats.adjust(p[1]))

@@ -1,4 +1,4 @@
-"""The project's statistics, thin over scipy and statsmodels: the crossed interval of a contrast, declared looks at
+"""The project's statistics, thin over scipy: the crossed interval of a contrast, declared looks at
 growing data, adjusted p values, and a few textbook estimators.
 
 ``interval`` is the one place that turns per-example scores into "effect ± error"; whatever prints an interval for a
@@ -19,7 +19,6 @@ from scipy.optimize import brentq
 from equipoise.errors import EquipoiseError
 
 Array = np.ndarray[Any, np.dtype[Any]]
-ADJUSTMENTS = {"holm": "holm", "bh": "fdr_bh", "hochberg": "simes-hochberg", "bonferroni": "bonferroni"}
 
 
 @dataclass(frozen=True)
@@ -204,14 +203,22 @@ def half_width(se: Array | float, df: Array | float, alpha: float, looks: Looks 
 
 
 def adjust(p: Array | Sequence[float], method: str = "holm") -> Array:
-    """p values adjusted over the last axis, by statsmodels: ``holm`` (1979), ``bh`` (Benjamini & Hochberg 1995),
-    ``hochberg`` (1988) or ``bonferroni``. A NaN stays NaN and counts in the family as one that is not rejected.
+    """p values adjusted over the last axis: ``bonferroni``; ``holm`` (1979) and ``hochberg`` (1988) for the family-wise
+    error; ``bh`` (Benjamini & Hochberg 1995) for the false discovery rate. Leading axes (whole studies) broadcast,
+    which statsmodels' ``multipletests`` does not. A NaN stays NaN and counts in the family as one not rejected.
     """
-    from statsmodels.stats.multitest import multipletests
-
     raw = np.asarray(p, dtype=np.float64)
     filled = np.where(np.isnan(raw), 1.0, raw)
-    out = np.apply_along_axis(lambda row: multipletests(row, method=ADJUSTMENTS[method])[1], -1, filled)
+    order = np.argsort(filled, axis=-1)
+    rank, m = np.arange(1, raw.shape[-1] + 1), raw.shape[-1]
+    factor = {"bonferroni": np.full(m, m), "holm": m - rank + 1, "hochberg": m - rank + 1, "bh": m / rank}[method]
+    steps = np.take_along_axis(filled, order, -1) * factor
+    if method == "holm":
+        steps = np.maximum.accumulate(steps, axis=-1)  # step down: never less than a smaller p value
+    elif method in ("hochberg", "bh"):
+        steps = np.minimum.accumulate(steps[..., ::-1], axis=-1)[..., ::-1]  # step up: never more than a larger one
+    out = np.empty_like(filled)
+    np.put_along_axis(out, order, np.minimum(steps, 1.0), -1)
     return np.where(np.isnan(raw), np.nan, out)
 
 

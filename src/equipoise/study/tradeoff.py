@@ -98,7 +98,7 @@ def cross_entropy(p: Array, y: Array) -> tuple[Array, Array]:
 
 
 def bregman_information(z: Array) -> Array:
-    """mean_m LSE(z_m) − LSE(mean_m z_m), the plug-in variance (..., n) of logits or log-probabilities (..., M, n, k)."""
+    """mean_m LSE(z_m) − LSE(mean_m z_m) of logits or log-probabilities (..., M, n, k): plug-in variance, (..., n)."""
     return _lse(z).mean(-2) - _lse(z.mean(-3))
 
 
