@@ -14,14 +14,18 @@ from ...rng import Noise
 GENERIC = ("all", "dense")  # values of `where` that name no site
 
 
-def drop(x: Tensor, p: Any, noise: Noise, shape: tuple[int, ...] | None = None) -> Tensor:
-    """r ⊙ x, r = 0 with probability p, else 1/(1 − p): one r per element of x, or per element of ``shape`` (broadcast).
+def factors(x: Tensor, p: Any, noise: Noise, shape: tuple[int, ...] | None = None) -> Tensor:
+    """r = 0 with probability p, else 1/(1 − p): one per element of x, or of ``shape``; in float32 or x's finer dtype.
 
-    At p = 0 it is x, bit for bit. A product with r costs a fourth of choosing between x/(1 − p) and 0 (CPU, eager).
+    Rounded to bfloat16, 1/(1 − p) would bias every unit.
     """
     keep = noise.bernoulli(tuple(x.shape) if shape is None else shape, 1 - p)
-    exact = torch.promote_types(x.dtype, torch.float32)  # 1/(1 − p) rounded to bfloat16 would bias every unit
-    return (x * (keep * (1 / (1 - p)).to(exact))).to(x.dtype)
+    return keep * (1 / (1 - p)).to(torch.promote_types(x.dtype, torch.float32))
+
+
+def drop(x: Tensor, p: Any, noise: Noise, shape: tuple[int, ...] | None = None) -> Tensor:
+    """r ⊙ x; at p = 0 it is x, bit for bit. A product costs a fourth of choosing between x/(1 − p) and 0 (eager CPU)."""
+    return (x * factors(x, p, noise, shape)).to(x.dtype)
 
 
 def hidden_sites(t: Any, net: Any, kinds: Iterable[str] = ("linear", "conv", "recurrent")) -> list[Any]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...technique import At, Technique, knob, option
-from ._units import drop, hidden_sites, replaceable
+from ._units import factors, hidden_sites, replaceable
 
 
 class Shakeout(Technique):
@@ -41,8 +41,9 @@ class Shakeout(Technique):
     def affine(self, x: Tensor, w: Tensor, b: Tensor | None, at: At) -> Tensor:
         if at.noise is None:
             return at.site.affine(x, w, b)
-        kept = drop(x, self.tau, at.noise)  # r ⊙ x
-        return at.site.affine(kept, w, b) + at.site.affine(kept - x, self.c * self._sign(w), None)
+        r = factors(x, self.tau, at.noise)
+        kept, shifted = (x * r).to(x.dtype), (x * (r - 1)).to(x.dtype)
+        return at.site.affine(kept, w, b) + at.site.affine(shifted, self.c * self._sign(w), None)
 
     def _sign(self, w: Tensor) -> Tensor:
         """sgn W, exactly, with the gradient of tanh(κW)."""
