@@ -10,15 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy import stats as sps
 from scipy.optimize import brentq
 
-from equipoise.errors import EquipoiseError
+from .errors import EquipoiseError
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+_quadrature = cache(np.polynomial.legendre.leggauss)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Looks:
 
     def _crossing(self, c: float) -> float:
         """P(|Z_j| ≥ c·t_j^(shape − ½) at some look) under no effect, by recursive quadrature (Armitage et al. 1969)."""
-        node, weight = np.polynomial.legendre.leggauss(300)
+        node, weight = _quadrature(300)
         total, before = 0.0, 0.0
         x, density = np.zeros(1), np.ones(1)  # the score process B(t), all of it at 0 when t = 0
         for look, blocks in enumerate(self.seeds, 1):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from equipoise.errors import EquipoiseError
+from ..errors import EquipoiseError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from equipoise.errors import EquipoiseError
-from equipoise.study.columns import assign, base_design
+from ..errors import EquipoiseError
+from .columns import assign, base_design
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _ROMAN = {1: "II", 2: "III", 3: "IV", 4: "V", 5: "VI", 6: "VII"}

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from equipoise import metrics
-from equipoise.errors import EquipoiseError
-from equipoise.stats import Interval, Looks, adjust, half_width, interval
-from equipoise.study.design import Design
-from equipoise.study.planning import Parts, needed, pairing
+from .. import metrics
+from ..errors import EquipoiseError
+from ..stats import Interval, Looks, adjust, half_width, interval
+from .design import Design
+from .planning import Parts, needed, pairing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats as sps
 
-from equipoise.stats import half_width
+from ..stats import half_width
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOST = 1000  # seed blocks, and multiples of the examples, beyond which "more" is no answer

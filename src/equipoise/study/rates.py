@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from equipoise.errors import EquipoiseError
-from equipoise.stats import Interval, interval
-from equipoise.study.design import Design
+from ..errors import EquipoiseError
+from ..stats import Interval, interval
+from .design import Design
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from equipoise.stats import interval
-from equipoise.study.design import Design
-from equipoise.study.effects import Effects
-from equipoise.study.planning import pairing
+from ..stats import interval
+from .design import Design
+from .effects import Effects
+from .planning import pairing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-CONFIRMATION_SEEDS = 10
-"""Fresh paired seeds a confirmation needs at least."""
 _AT_ONCE = 256  # contrasts whose per-example differences are held in memory together
 
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from equipoise.errors import EquipoiseError
-from equipoise.metrics import TINY
-from equipoise.stats import interval
-from equipoise.study.design import Design
-from equipoise.study.effects import Effects
+from ..errors import EquipoiseError
+from ..metrics import TINY
+from ..stats import interval
+from .design import Design
+from .effects import Effects
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Form = Callable[[Array, Array], tuple[Array, Array]]
