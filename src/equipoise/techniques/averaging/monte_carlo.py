@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import EquipoiseError
 from ...technique import At, Technique, option
 from .._whole import whole
 from ._combine import MEANS, choices, combined, tasks_of
-from ._masks import Masks, TooMany
+from ._masks import Masks
 
 
 class MonteCarlo(Technique):
@@ -49,17 +50,17 @@ class MonteCarlo(Technique):
 
     def draws(self, forward: Callable[..., Tensor], x: Any, at: At) -> tuple[Tensor, Tensor | None]:
         """(draws (T, n, K), None), or (every mask's prediction (2^units, n, K), its probability)."""
-        masks = Masks(at.net.entries, self.UNITS)
+        masks = Masks(at.net, self.UNITS)
         try:
             first = forward(x, masks)
-        except TooMany:
+        except EquipoiseError:  # too many masks, or draws that are none
             return torch.stack([forward(x, t) for t in range(self.samples)]), None
         predictions, chances = [first], [masks.probability]
         for code in range(1, 2**masks.units):
             masks.code = code
             predictions.append(forward(x, masks))
             chances.append(masks.probability)
-        return torch.stack(predictions), torch.stack(chances).to(first.device)
+        return torch.stack(predictions), torch.stack(chances)
 
     def averaged(self, draws: Tensor, weights: Tensor | None) -> Tensor:
         if weights is None:
