@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...errors import EquipoiseError
 from ...technique import At, Params, Technique
@@ -39,7 +40,7 @@ class ZeroResidual(Technique):
             elif last.norm_by is not None:
                 params = self._at_our_norm(params, last, at)
             else:
-                params = {**params, **{n: torch.zeros_like(params[n]) for n in last.weights if n in params}}
+                params = self._zeroed_rows(params, last, torch.ones(last.units), net)
         return params
 
     def _own_norm(self, net: Any, end: str, last: Any) -> str:
@@ -59,13 +60,22 @@ class ZeroResidual(Technique):
         net, layer = at(None).net, site.module.get_submodule("normalization")
         running: dict[str, Any] = {}
         shown(at, params, site.module, lambda _: running.update(net.current.techniques))
-        reference, mask = params[site.weights[0]], layer.mask
-        share = running[site.norm_by].w * (torch.ones(site.units) if mask is None else mask).to(reference.device)
+        share = running[site.norm_by].w * (torch.ones(site.units) if layer.mask is None else layer.mask.cpu())
         new = dict(params)
         if bool((share > 0).any()):
             names = [f"{site.name}.normalization.{n}" for n in ("weight", "bias")]
             zeroed = self._zeroed(params, names, f"{type(running[site.norm_by]).__name__} at {site.name}")
-            new |= {n: torch.where(share > 0, zeroed[n], params[n]) for n in names if n in params}
-        rows = (share < 1).view(-1, *([1] * (reference.dim() - 1)))
-        new[site.weights[0]] = torch.where(rows, 0.0, new[site.weights[0]])
+            new |= {n: torch.where(share.to(zeroed[n].device) > 0, zeroed[n], params[n]) for n in names if n in params}
+        return self._zeroed_rows(new, site, share < 1, net) if bool((share < 1).any()) else new
+
+    def _zeroed_rows(self, params: Params, site: Any, rows: Tensor, net: Any) -> Params:
+        """W = 0 in the rows of those units; recurrent weights as a whole."""
+        names = [n for n in site.weights if n in params]
+        if not names:
+            net.note(f"ZeroResidual leaves the branch that ends in {site.name} as it is: its weight is frozen.")
+        new = dict(params)
+        for n in names:
+            w = params[n]
+            every = torch.ones(len(w)) if site.kind == "recurrent" else rows
+            new[n] = torch.where(every.to(w.device).view(-1, *([1] * (w.dim() - 1))) > 0, 0.0, w)
         return new
