@@ -54,8 +54,9 @@ def posterize(v: Tensor, m: Tensor) -> Tensor:
 
 
 def solarize(v: Tensor, m: Tensor) -> Tensor:
-    """Values from the threshold 1 − m on are inverted."""
-    return torch.where(v >= per_example(1 - m), 1 - v, v)
+    """Values from the threshold 1 − m on, compared in 256 steps, are inverted."""
+    threshold = per_example(255 * (1 - m)) - 1e-3  # thresholds are multiples of 8.5: rounding must not decide
+    return torch.where(torch.round(255 * v) >= threshold, 1 - v, v)
 
 
 def auto_contrast(v: Tensor) -> Tensor:

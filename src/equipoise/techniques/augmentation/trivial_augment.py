@@ -21,8 +21,8 @@ class TrivialAugment(ImageAugmentation):
 
     Knobs: `p` in [0, 1], the share of images that are augmented (0 switches it off).
     Shapes: raw images (B, C, H, W); stored values are read in [0, 1] of the range of their format (or of the fit rows),
-        posterize and equalize in 256 steps of it; geometric operations are bilinear about the centre and filled with
-        the channel's mean over the fit rows; one draw an example; off in evaluation.
+        posterize, solarize and equalize in 256 steps of it; geometric operations are bilinear about the centre and
+        filled with the channel's mean over the fit rows; one draw an example; off in evaluation.
     Errors: data that are no images. A warning where the data does not declare `rotate` label-preserving: it turns by up
         to 135°.
     Trade: a strong variance reducer without strengths to tune; wants long training; bias where the label is not blind

@@ -1,0 +1,43 @@
+"""FlipVertical against NumPy's own mirror."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from equipoise import techniques as T
+from equipoise.data import Data
+from equipoise.programs import warnings_for
+from equipoise.recipe import Recipe
+
+from ..image_support import assert_share, augmented, photos
+
+
+def test_mirrors_top_and_bottom():
+    x = photos()
+    np.testing.assert_array_equal(augmented(T.FlipVertical(1.0), x).numpy(), x.numpy()[..., ::-1, :])
+
+
+def test_twice_is_the_identity():
+    x = photos()
+    assert torch.equal(augmented(T.FlipVertical(1.0), augmented(T.FlipVertical(1.0), x)), x)
+    assert torch.equal(augmented(T.FlipVertical(0.5), augmented(T.FlipVertical(0.5), x)), x)  # the same draws twice
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_every_example_draws_for_itself(p: float):
+    x = photos(4000, 1, 2, 3)
+    out = augmented(T.FlipVertical(p), x)
+    flipped, kept = (out == x.flip(-2)).flatten(1).all(1), (out == x).flatten(1).all(1)
+    assert torch.equal(flipped, ~kept)
+    assert_share(flipped, p)
+    again = (augmented(T.FlipVertical(p), x, seed=1) == x.flip(-2)).flatten(1).all(1)
+    assert_share(flipped & again, p * p)  # another step's draws are independent
+
+
+def test_warns_where_the_data_does_not_declare_it(images: Data):
+    declared, silent = images, Data(images.x, images.y, name="scans")
+    assert warnings_for(Recipe(T.FlipVertical()), declared) == []
+    [line] = warnings_for(Recipe(T.FlipVertical()), silent)
+    assert "scans does not declare flip_vertical label-preserving" in line
