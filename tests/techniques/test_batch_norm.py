@@ -16,104 +16,36 @@ from equipoise.techniques.normalization._statistics import synchronize
 from equipoise.techniques.normalization.batch_norm import BatchNorm
 
 from ..rig import Rig
-
-F64 = torch.float64
-
-
-class Last(nn.Module):
-    """PyTorch's BatchNorm1d on units that stand last."""
-
-    def __init__(self, norm: nn.BatchNorm1d) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.norm(z.flatten(0, -2)).view(z.shape)
-
-
-class End(nn.Module):
-    """Anything to (B, 3), so that every kind of site can stand before it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(width, 3)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return self.fc(h.flatten(1))
+from .norm_support import (
+    F64,
+    LAST,
+    MAPS,
+    C,
+    Flat,
+    assert_equals_torch,
+    assert_off_is_plain,
+    assert_stacked_equals_alone,
+    behind,
+    loss,
+    network,
+)
 
 
-# name → (affine map, its input, where its units stand, PyTorch's normalization)
-KINDS: dict[str, tuple[Any, tuple[int, ...], Any]] = {
-    "vectors": (lambda: nn.Linear(5, 6), (9, 5), lambda **k: nn.BatchNorm1d(6, **k)),
-    "sequences": (lambda: nn.Linear(5, 6), (4, 3, 5), lambda **k: Last(nn.BatchNorm1d(6, **k))),
-    "images, channels last": (lambda: nn.Linear(2, 6), (4, 3, 4, 2), lambda **k: Last(nn.BatchNorm1d(6, **k))),
-    "conv1d": (lambda: nn.Conv1d(2, 6, 3, groups=2), (5, 2, 7), lambda **k: nn.BatchNorm1d(6, **k)),
-    "conv2d": (lambda: nn.Conv2d(4, 6, 3, 2, 1, groups=2), (5, 4, 5, 6), lambda **k: nn.BatchNorm2d(6, **k)),
-    "circular": (
-        lambda: nn.Conv2d(2, 6, 3, 1, 1, padding_mode="circular"), (5, 2, 4, 4), lambda **k: nn.BatchNorm2d(6, **k)
-    ),
-    "conv3d": (lambda: nn.Conv3d(2, 6, 2), (4, 2, 3, 4, 3), lambda **k: nn.BatchNorm3d(6, **k)),
-}  # fmt: skip
-
-
-def network(kind: str, seed: int = 0) -> tuple[nn.Sequential, Tensor]:
-    torch.manual_seed(seed)
-    make, shape, _ = KINDS[kind]
-    x = torch.randn(shape, dtype=F64) + 0.3
-    first = make().double()
-    width = first(x)[0].numel()
-    return nn.Sequential(first, nn.Tanh(), End(width).double()), x
-
-
-def reference(kind: str, model: nn.Sequential, **options: Any) -> nn.Sequential:
-    """The same network with PyTorch's layer, behind an affine map without bias."""
-    import copy
-
-    first = copy.deepcopy(model[0])
-    first.bias = None
-    return nn.Sequential(first, KINDS[kind][2](dtype=F64, **options), nn.Tanh(), copy.deepcopy(model[2]))
-
-
-def loss(out: Tensor) -> Tensor:
-    return (out - torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)).square().mean()
-
-
-def norm_of(model: nn.Sequential) -> Any:
-    return model[1].norm if isinstance(model[1], Last) else model[1]
+def torchs(kind: str, **options: Any) -> nn.Module:
+    """PyTorch's layer for the map of a kind."""
+    layers = {"conv2d": nn.BatchNorm2d, "circular": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
+    norm = layers.get(kind, nn.BatchNorm1d)(C, **options)
+    return Flat(norm) if kind in LAST else norm
 
 
 @pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MAPS)
 def test_equals_torch_over_several_steps(kind: str, affine: bool) -> None:
-    """Outputs, gradients, running statistics and evaluation over five steps of gradient descent."""
-    model, x = network(kind)
-    rig, torchs = (
-        Rig(model, x, BatchNorm(affine=affine, momentum=0.3)),
-        reference(kind, model, affine=affine, momentum=0.3),
-    )
-    norm = norm_of(torchs)
-    for step in range(5):
-        batch = x.roll(step, 0) * (1 + 0.1 * step)
-        torchs.zero_grad()
-        expected = torchs(batch)
-        loss(expected).backward()
-        before = {k: v.clone() for k, v in rig.buffers.items()}
-        out, _ = rig.run(rig.params, rig.buffers, batch)
-        torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
-        assert all(torch.equal(before[k], v) for k, v in rig.buffers.items())  # pure: nothing was written in place
-        grads = rig.descend(batch, loss)
-        torch.testing.assert_close(grads["0.weight"], torchs[0].weight.grad, rtol=0, atol=1e-10)
-        assert not grads["0.bias"].any()
-        if affine:
-            torch.testing.assert_close(grads["0.normalization.weight"], norm.weight.grad, rtol=0, atol=1e-10)
-            torch.testing.assert_close(grads["0.normalization.bias"], norm.bias.grad, rtol=0, atol=1e-10)
-        torch.testing.assert_close(rig.buffers["0.normalization.running_mean"], norm.running_mean, rtol=0, atol=1e-10)
-        torch.testing.assert_close(rig.buffers["0.normalization.running_var"], norm.running_var, rtol=0, atol=1e-10)
-        with torch.no_grad():
-            for p in torchs.parameters():
-                p -= 0.1 * p.grad  # type: ignore[operator]
-    torchs.eval()
-    torch.testing.assert_close(rig(x, training=False), torchs(x), rtol=0, atol=1e-10)
+    """Outputs, gradients, running statistics and evaluation; PyTorch's map has no bias, ours is held."""
+    options = {"affine": affine, "momentum": 0.3}
+    rig, norm = assert_equals_torch(BatchNorm(**options), kind, torchs(kind, **options), bias=False)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(rig.buffers[f"0.normalization.{name}"], getattr(norm, name), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -153,19 +85,13 @@ def test_the_gate_mixes_and_units_are_chosen(units: Any, w: float) -> None:
 
 
 def test_off_is_the_plain_network() -> None:
-    model, x = network("vectors")
-    rig, plain = Rig(model, x, BatchNorm().switched_off()), Rig(model, x)
-    assert torch.equal(rig(x), plain(x))
-    grads, own = rig.gradients(x, loss), plain.gradients(x, loss)
-    for k, g in own.items():
-        torch.testing.assert_close(grads[k], g, rtol=0, atol=1e-15)
-    assert not grads["0.normalization.weight"].any() and not grads["0.normalization.bias"].any()
+    assert_off_is_plain(BatchNorm(), "vectors")
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"units": (1, 2, 5)}, {"w": 0.3}, {"w": 0.3, "units": (5,)}, {"affine": False, "ddof": 1}]
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MAPS)
 def test_folding_is_exact(kind: str, options: dict[str, Any]) -> None:
     """The plain network predicts the same to 1e-12 in float64, with the user's own class and keys."""
     model, x = network(kind)
@@ -303,17 +229,7 @@ OPTIONS = [{}, {"ddof": 1, "units": (0, 2)}, {"statistics": "population"}]
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("kind", ["vectors", "sequences", "conv2d"])
 def test_stacked_equals_alone(kind: str, options: dict[str, Any]) -> None:
-    model, x = network(kind)
-    rig = Rig(model, x, BatchNorm(**options))
-    f = grad_and_value(lambda p, b, v: (lambda o, n: (loss(o), n))(*rig.run(p, b, v)), has_aux=True)
-    runs = [
-        ({k: v * s for k, v in rig.params.items()}, rig.buffers, x.roll(i, 0)) for i, s in enumerate((1.0, 0.7, 1.4))
-    ]
-    stack = torch.utils._pytree.tree_map(lambda *v: torch.stack(v), *runs)
-    together = torch.vmap(f, randomness="error")(*stack)
-    for i, run in enumerate(runs):
-        for mine, theirs in zip(*map(torch.utils._pytree.tree_leaves, (f(*run), together)), strict=True):
-            torch.testing.assert_close(theirs[i], mine, rtol=0, atol=1e-12)
+    assert_stacked_equals_alone(BatchNorm(**options), kind)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -454,8 +370,8 @@ class Recurrent(nn.Module):
         (lambda: BatchNorm(w=1.5), r"w must lie in \[0, 1\].*w=0 switches it off"),
         (lambda: Rig(*network("vectors"), BatchNorm(units=(6,))), "0 has units 0 to 5"),
         (lambda: Rig(*network("vectors"), BatchNorm(), BatchNorm(where="0")), "a site holds one normalization"),
-        (lambda: Rig(*reference_and_input(), BatchNorm(where="0")), "0: the model normalizes it itself"),
-        (lambda: Rig(*reference_and_input(), BatchNorm()), "finds no site to normalize"),
+        (lambda: Rig(*with_own_norm(), BatchNorm(where="0")), "0: the model normalizes it itself"),
+        (lambda: Rig(*with_own_norm(), BatchNorm()), "finds no site to normalize"),
         (lambda: Rig(Recurrent(), torch.randn(3, 4, 5), BatchNorm(where="rnn")), "recurrent module"),
     ],
 )  # fmt: skip
@@ -465,9 +381,9 @@ def test_refusals_say_what_to_do(make: Any, text: str) -> None:
     assert "\n" not in str(e.value)
 
 
-def reference_and_input() -> tuple[nn.Module, Tensor]:
+def with_own_norm() -> tuple[nn.Sequential, Tensor]:
     model, x = network("vectors")
-    return reference("vectors", model), x
+    return behind(model, torchs("vectors"), bias=False), x
 
 
 def test_batches_of_one_row_are_refused(table: Any) -> None:
@@ -476,8 +392,8 @@ def test_batches_of_one_row_are_refused(table: Any) -> None:
 
 
 def test_own_layers_are_left_alone_and_told() -> None:
-    model, x = network("vectors")
-    both = nn.Sequential(nn.Linear(5, 5).double(), nn.ReLU(), *reference("vectors", model))
+    model, x = with_own_norm()
+    both = nn.Sequential(nn.Linear(5, 5).double(), nn.ReLU(), *model)
     rig = Rig(both, x, BatchNorm())
     assert rig.net.sites[0].norm_by == "BatchNorm/all" and rig.net.sites[1].norm_by is None
     assert "BatchNorm leaves 2 alone: the model normalizes it itself." in rig.net.notes
