@@ -60,5 +60,6 @@ class DropBlock(Technique):
         exact = torch.promote_types(x.dtype, torch.float32)  # bfloat16 cannot count beyond 256
         blocks = at.noise.bernoulli((*x.shape[:2], *corners), gamma).to(exact)
         mask = 1 - _POOL[len(lengths)](F.pad(blocks, (s - 1, s - 1) * len(lengths)), s, stride=1)
-        scale = math.prod(x.shape[1:]) / mask.sum(tuple(range(1, x.dim())), keepdim=True).clamp(min=1)
+        ones = mask.sum(tuple(range(1, x.dim())), keepdim=True).clamp(min=1)
+        scale = torch.full_like(ones, math.prod(x.shape[1:])) / ones  # a plain n / ones takes a reciprocal: no exact 1
         return (x * (mask * scale)).to(x.dtype)
