@@ -258,6 +258,16 @@ def test_a_schema_refuses_a_wrong_value(name: str, path: tuple[Any, ...], value:
 
 
 def test_optional_parts():
+    more = {
+        "model": "mlp",
+        "epochs_trained": 3,
+        "batch_size": 64,
+        "shuffle": "each",
+        "notes": [],
+        "ended": "",
+        "failed": "",
+    }
+    assert refusals("run", {**RUN, **more}) == []
     mended = {"gap_closed": 0.8, "low": 0.5, "high": None, "seeds": 3}
     assert refusals("doctor", {**DOCTOR, "findings": [], "mended": mended}) == []
     assert refusals("study", {**STUDY, "confirmation": None, "trade": []}) == []

@@ -12,26 +12,16 @@ from typing import Any
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text so that a reader sees the old file or the new one, never a part, whatever is interrupted.
-
-    A temporary file beside it is flushed to the disk and renamed. Raises OSError where that is not possible.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    """Write UTF-8 text, as `write_bytes` does."""
+    write_bytes(path, lambda temporary: Path(temporary).write_bytes(text.encode()))
 
 
 def write_bytes(path: str | os.PathLike[str], save: Callable[[str], Any]) -> None:
-    """As `write_text`, for a library that writes the file itself: ``save(temporary path)``."""
+    """Write so that a reader sees the old file or the new one, never a part, whatever is interrupted.
+
+    ``save(temporary path)`` writes a file beside it, which is flushed to the disk and renamed. Raises OSError where
+    that is not possible.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
