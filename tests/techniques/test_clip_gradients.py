@@ -66,7 +66,7 @@ def test_infinity_is_off_bit_for_bit(by: str, targets: Data) -> None:
 @pytest.mark.parametrize("by", ["value", "norm"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_failure_is_not_hidden(by: str, bad: float) -> None:
-    """NaN stays NaN, an infinite norm leaves a NaN where the infinity was; a ceiling on derivatives mends an infinity."""
+    """NaN stays NaN; an infinite norm leaves a NaN where the infinity was; a ceiling mends an infinity."""
     g = {"w": torch.tensor([1.0, bad])}
     out = T.ClipGradients(2.0, by=by).grads(g, g, At())["w"]
     assert out.dtype == torch.float32
