@@ -87,6 +87,13 @@ class TestRecommend:
         got, _ = chosen(design, mean, smallest=0.01)
         assert got.levels == (1, 1, 0)
 
+    def test_gains_below_delta_do_not_add_up(self) -> None:
+        """Three techniques that each gain .9·δ: together 2.7·δ, and still none of them enters, declared or not."""
+        for pairs in ([], [(0, 1), (1, 2)]):
+            design = make_design(factors("ABC"), interactions=pairs, seed=1)
+            got, _ = chosen(design, 3.0 - 0.09 * design.matrix.sum(1), smallest=0.1)
+            assert got.levels == (0, 0, 0) and got.gain == 0.0
+
     def test_says_why_a_gain_was_left_out(self) -> None:
         design = make_design(factors("AB"), interactions=[(0, 1)], seed=1)
         y, found = study(design, 3.0 - 0.5 * design.matrix[:, 0], smallest=0.1)
