@@ -172,6 +172,8 @@ def test_baseline_is_the_best_constant():
     t = RNG.normal(size=(N, 2))
     mean = baseline_prediction(torch.tensor(t), "regress", 2)
     assert score("r2", np.broadcast_to(mean, t.shape), t) == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_allclose(baseline_prediction(np.array([0, -1, 1, 0, -1]), "classify", 2), [2 / 3, 1 / 3])
+    np.testing.assert_allclose(baseline_prediction(np.array([[1.0, 4], [3, np.nan]]), "regress", 2), [2, 4])
 
 
 def test_a_metric_of_ones_own():

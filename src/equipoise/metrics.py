@@ -165,11 +165,15 @@ def score(metric: str | Metric, prediction: Any, y: Any) -> Array:
 
 
 def baseline_prediction(y_fit: Any, task: str, classes: int) -> Array:
-    """What a user has without a model, from the ``fit`` rows: class priors (C,), or the mean of each target (T,)."""
+    """What a user has without a model, from the ``fit`` rows: class priors (C,), or the mean of each target (T,).
+
+    Missing targets (the code -1, NaN) are left out.
+    """
     y = _numpy(y_fit)
     if task == "regress":
-        return y.mean(0, dtype=np.float64)
-    return np.bincount(y, minlength=classes) / len(y)
+        return np.asarray(np.nanmean(y, 0, dtype=np.float64))
+    labels = y[y >= 0]
+    return np.bincount(labels, minlength=classes) / len(labels)
 
 
 def _find(metric: str | Metric) -> Metric:

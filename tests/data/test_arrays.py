@@ -296,6 +296,47 @@ def test_categories_and_gaps_need_the_entry_encode():
     Data((X, X), Y).ready()
 
 
+class SemiSupervised(Encode):
+    """As above."""
+
+
+class MultiTask(Encode):
+    """As above."""
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (pd.Series(["a", None, "b"] * (N // 3), name="label"), ("a", "b")),
+        (pd.Series(pd.Categorical(["a", None, "b"] * (N // 3)), name="label"), ("a", "b")),
+        (pd.Series([3, None, 7] * (N // 3), dtype="Int64", name="label").astype(object), (3, 7)),
+        (pd.Series([True, None, False] * (N // 3), dtype="boolean", name="label"), (False, True)),
+    ],
+)
+def test_missing_labels_need_the_entry_semi_supervised(y, classes):
+    data = Data(X, y, weights="balanced", task="classify")
+    assert data.classes == classes and data.outputs == 2
+    assert data.y.tolist() == [-1 if pd.isna(v) else classes.index(v) for v in y]
+    assert len(data.rows["fit"]) == 24 + 20 and data.weights is not None
+    assert torch.equal(data.weights, torch.ones(N))  # the labelled are balanced already
+    with pytest.raises(EquipoiseError, match=r"'label' is missing in 20 rows \(first: row 1\).*entry SemiSupervised"):
+        data.ready([Encode(), MultiTask()])
+    data.ready([SemiSupervised()])
+    with pytest.raises(EquipoiseError, match="has no target"):
+        data.with_rows({"fit": data.rows["fit"][data.rows["fit"] != 1], "stop": [1]})
+
+
+def test_missing_numbers_need_the_entry_multi_task():
+    y = RNG.normal(size=(N, 2))
+    y[5, 1] = y[9, 0] = np.nan
+    data = Data(X, y)
+    np.testing.assert_array_equal(data.y, y.astype(np.float32))
+    assert {5, 9} <= set(data.rows["fit"].tolist())
+    with pytest.raises(EquipoiseError, match=r"'y1' is missing in 2 rows \(first: row 5\).*entry MultiTask"):
+        data.ready([SemiSupervised()])
+    data.ready([MultiTask()])
+
+
 # Refusals
 
 
@@ -347,12 +388,12 @@ def test_a_scipy_sparse_matrix_is_refused_with_the_way_out():
         (np.arange(N), "60 different labels in 60 rows"),
         ([f"id {i}" for i in range(N)], "60 different labels in 60 rows"),
         (np.zeros(N), "'y' is 0.0 in every row"),
-        (np.where(Y == 1, np.nan, 0.5), r"'y' is missing or not finite in 20 rows \(first: row 1\)"),
-        (np.where(Y == 1, np.inf, 0.5), "not finite"),
+        (np.full(N, np.nan), "'y' is missing in every row"),
+        ([None] * N, "missing in every row"),
+        (np.where(Y == 1, np.nan, 0.5), "'y' is 0.5 in every row"),
+        (["a", None] * (N // 2), r"one class only \('a',\)"),
+        (np.where(Y == 1, np.inf, 0.5), "'y' is not finite in row 1"),
         (np.linspace(0, 1e300, N), "float32 cannot hold"),
-        (pd.Series(["a", None, "b"] * 20, name="label"), r"'label' is missing in 20 rows \(first: row 1\)"),
-        (pd.Series([1, None, 2] * 20, dtype="Int64"), "missing .* in 20 rows"),
-        (pd.Categorical(["a", None, "b"] * 20), "missing in 20 rows"),
         (np.eye(3, dtype=int)[Y], r"y.argmax\(1\)"),
         (np.zeros((N, 2, 2)), "one label or number per row"),
         ([[1, 2], [3]] * 30, "differ in length"),

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equipoise.data import ROLES
-from equipoise.data.roles import FRACTIONS, FRACTIONS_BESIDE_TEST, allocate, checked, draw
+from equipoise.data.roles import FRACTIONS, FRACTIONS_BESIDE_TEST, checked, draw
+from equipoise.data.strata import allocate
 from equipoise.errors import EquipoiseError
 
 QUICK = settings(max_examples=80, deadline=None)
@@ -231,8 +232,10 @@ def test_too_few_rows_is_one_line(y, classes, options, says):
 def test_a_given_split_that_tears_a_group_is_refused():
     rows = {"fit": [0, 1, 2, 3], "stop": [4], "assess": [5], "test": [6]}
     groups = np.array([10, 10, 11, 11, 11, 12, 13, 14])
-    with pytest.raises(EquipoiseError, match="group 11 is in 'fit' and 'stop'"):
+    with pytest.raises(EquipoiseError, match="the group of row 2 is in 'fit' and 'stop'"):
         draw(rows, torch.arange(8) % 2, (0, 1), groups=groups, seed=0)
+    with pytest.raises(EquipoiseError, match="the group of row 7 is in 'fit' and 'test'"):
+        draw({"test": [9]}, torch.arange(10) % 2, (0, 1), groups=np.array([*range(8), 7, 7]), seed=0)
     groups[4] = 12
     groups[5] = 15
     assert len(draw(rows, torch.arange(8) % 2, (0, 1), groups=groups, seed=0)["fit"]) == 4
@@ -242,3 +245,46 @@ def test_a_bag_may_hold_a_row_twice():
     assert checked({"fit": [3, 3, 1]}, 5, repeats=True)["fit"].tolist() == [1, 3, 3]
     with pytest.raises(EquipoiseError, match="the roles are fit"):
         checked({"train": [1]}, 5)
+
+
+@QUICK
+@given(counts=COUNTS, lost=st.integers(1, 20), seed=st.integers(0, 1000), regress=st.booleans())
+def test_rows_without_a_target_serve_in_fit_alone(counts, lost, seed, regress):
+    y = labels([*counts, lost])
+    gone = (y == len(counts)).numpy()
+    y[gone] = -1
+    if regress:
+        y = torch.randn(len(y), 2, generator=torch.Generator().manual_seed(seed))
+        y[gone, seed % 2] = float("nan")
+    rows = draw(None, y, None if regress else names(counts), seed=seed)
+    assert_partition(rows, len(y))
+    assert gone[rows["fit"].numpy()].sum() == lost
+    f = np.array(FRACTIONS) * sum(counts)
+    sizes = np.array([len(r) for r in rows.values()]) - np.array([lost, 0, 0, 0])
+    assert (np.abs(sizes - f) <= 2).all()
+
+
+def test_rows_without_a_target_follow_their_group_and_the_clock():
+    y = torch.arange(120) % 2
+    y[::6] = -1
+    groups = np.arange(120) // 12
+    rows = draw(None, y, (0, 1), groups=groups, seed=1)
+    fit, others = rows["fit"].numpy(), torch.cat([rows[r] for r in ROLES[1:]]).numpy()
+    want = [i for i in range(0, 120, 6) if groups[i] in groups[fit]]
+    assert [i for i in fit.tolist() if y[i] < 0] == want and 0 < len(want) < 20
+    assert not set(groups[fit]) & set(groups[others]) and bool((y[others] >= 0).all())
+    rows = draw("time", y, (0, 1), seed=1)
+    assert [i for i in rows["fit"].tolist() if y[i] < 0] == list(range(0, int(rows["stop"][0]), 6))
+    assert all(bool((y[rows[r]] >= 0).all()) for r in ROLES[1:])
+
+
+def test_a_score_needs_targets():
+    y = labels([30, 30])
+    y[7] = -1
+    given_rows = {"fit": np.arange(20, 60), "stop": [0, 1], "assess": [6, 7], "test": [2, 3]}
+    with pytest.raises(EquipoiseError, match="row 7 is in 'assess' and has no target"):
+        draw(given_rows, y, ("a", "b"), seed=0)
+    with pytest.raises(EquipoiseError, match="row 7 is in 'test' and has no target"):
+        draw({"test": [6, 7]}, y, ("a", "b"), seed=0)
+    with pytest.raises(EquipoiseError, match="row 7 is in 'test' and has no target"):
+        draw(None, y, ("a", "b"), official=np.arange(10), seed=0)

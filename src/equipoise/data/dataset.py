@@ -32,7 +32,8 @@ class Data:
     Attributes (all to be read only):
         x: (N, ...) examples first, or a tuple of such tensors: float32 tables, images (N, C, H, W) in uint8 or float32,
             sequences (N, T, F) in float32 or int64 tokens (N, T).
-        y: classes: int64 (N,) codes 0 ... C-1; regression: float32 (N, T) in the target's own units.
+        y: classes: int64 (N,) codes 0 ... C-1, -1 where the label is missing; regression: float32 (N, T) in the
+            target's own units, NaN where missing. Rows with a missing target are in ``fit`` or in no role.
         weights: float32 (N,) for training, or None; scores are never weighted.
         classes: the labels in code order, or None.
         rows: role → sorted int64 row numbers.
@@ -155,12 +156,20 @@ class Data:
         return digest.hexdigest()
 
     def ready(self, recipe: Iterable[object] = ()) -> None:
-        """Raises EquipoiseError where the inputs hold categories or missing values and the recipe no ``Encode``."""
-        if self.columns is None or isinstance(self.x, tuple) or any(type(t).__name__ == "Encode" for t in recipe):
-            return
-        why = inputs.unready(self.x, self.columns)
-        if why is not None:
-            raise EquipoiseError(f"{why}; a network reads finite numbers: add the entry Encode (--with Encode)")
+        """Raises EquipoiseError for what a network cannot read or be taught and no entry of the recipe takes care of.
+
+        Categories and missing values of a table need ``Encode``; missing labels ``SemiSupervised``, missing numbers
+        among the targets ``MultiTask``.
+        """
+        entries = {type(t).__name__ for t in recipe}
+        if self.columns is not None and isinstance(self.x, Tensor) and "Encode" not in entries:
+            why = inputs.unready(self.x, self.columns)
+            if why is not None:
+                raise EquipoiseError(f"{why}; a network reads finite numbers: add the entry Encode (--with Encode)")
+        entry = "MultiTask" if self.classes is None else "SemiSupervised"
+        why = targets.unready(self.y, self.target_names)
+        if why is not None and entry not in entries:
+            raise EquipoiseError(f"{why}; drop such rows, or add the entry {entry} (--with {entry})")
 
     def to(self, device: torch.device | str) -> Data:
         """The same data on a device, or this object where it is there already."""
@@ -185,6 +194,7 @@ class Data:
         kept = {role: r.cpu() for role, r in self.rows.items() if role not in rows}
         other = copy.copy(self)
         checked = roles.checked({**kept, **rows}, self.n, repeats=True)
+        roles.refuse_unlabelled(checked, self.y)
         other.rows = {role: checked[role].to(self.y.device) for role in roles.ROLES}
         return other
 

@@ -2,7 +2,8 @@
 
 Drawn once from the data seed. Each class (each decile of a regression target) is divided by largest remainder, so that
 every role holds within one row of its share of every class; the remainders are carried from class to class, so that the
-roles' sizes come out right as well.
+roles' sizes come out right as well. Rows whose target is missing have no part in that: all of them go to ``fit``, the
+only role that can use them, except that they follow their group and are left out where they are later than ``fit``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equipoise.data.strata import by_group, by_stratum, in_order, strata_of
 from equipoise.errors import EquipoiseError, nearest
 from equipoise.rng import permutation
 
@@ -40,42 +42,77 @@ def draw(
 
     ``split``: None; four fractions; ``"time"`` (in order of the rows); ``{"test": rows}`` (the rest is divided
     70 : 12 : 18); all four roles; a string of four numbers, ``"60,10,15,15"``; or a ``.json`` file with the roles.
-    ``y``: codes (n,) where ``classes`` are given, else targets (n, T), of which the first stratifies.
-    ``groups``: a label per row; rows of one group stay in one role. ``official``: rows that are the test set already.
-    Raises EquipoiseError where a role, or a class in it, would be left without rows.
+    ``y``: codes (n,) where ``classes`` are given, else targets (n, T), of which the first stratifies; -1 or NaN is
+    missing. ``groups``: a code per row; rows of one group stay in one role. ``official``: rows that are the test set
+    already. Raises EquipoiseError where a role, or a class in it, would be left without rows.
     """
     n, split = len(y), _parsed(split)
     if isinstance(split, Mapping) and set(split) == set(ROLES):
         rows = checked({role: split[role] for role in ROLES}, n)
-        if groups is not None:
-            _refuse_torn_groups(rows, groups)
     else:
         if isinstance(split, Mapping):
             split, official = None, _test_rows(split, n)
-        roles = ROLES if official is None else ROLES[:3]
-        rest = np.arange(n) if official is None else np.setdiff1d(np.arange(n), official)
-        if len(rest) < 2 * len(roles):
-            need = f"{2 * len(roles)} rows for {', '.join(roles)} are the least"
-            raise EquipoiseError(f"{len(rest)} rows to divide: {need}; give more rows")
-        fractions = _fractions(split, len(roles))
-        if split == "time":
-            if groups is not None:
-                raise EquipoiseError("split='time' with groups: rows go by their order or by their group; give one")
-            parts = _in_order(rest, fractions)
-        else:
-            shuffled = permutation(seed, "split", n).numpy()
-            strata = _strata(y, rest, classes, shuffled)
-            if groups is not None:
-                parts = _by_group(rest, strata, groups[rest], fractions, seed)
-            else:
-                if classes is not None:
-                    _refuse_rare(strata, classes, len(roles))
-                parts = _stratified(rest, strata, fractions, shuffled, least=0 if classes is None else 1)
-        rows = {r: torch.from_numpy(np.sort(p)) for r, p in zip(roles, parts, strict=True)}
+        parts = _divided(split, y, classes, groups, official, seed)
         if official is not None:
-            rows["test"] = torch.from_numpy(np.sort(official))
+            parts.append(official)
+        parts[0] = np.concatenate([parts[0], _unlabelled_for_fit(split, parts, y, groups)])
+        rows = {role: torch.from_numpy(np.sort(p)) for role, p in zip(ROLES, parts, strict=True)}
+    refuse_unlabelled(rows, y)
+    if groups is not None:
+        _refuse_torn_groups(rows, groups)
     _refuse_empty(rows, y, classes)
     return rows
+
+
+def unlabelled(y: Tensor) -> Array:
+    """Rows with a missing target, boolean (n,): the code -1, or a NaN among the targets."""
+    return (y < 0).numpy() if y.ndim == 1 else y.isnan().any(1).numpy()
+
+
+def refuse_unlabelled(rows: Mapping[str, Tensor], y: Tensor) -> None:
+    """Scores need labels: rows without one serve in ``fit`` only."""
+    missing = unlabelled(y.cpu())
+    for role in ROLES[1:]:
+        without = rows[role].cpu().numpy()[missing[rows[role].cpu().numpy()]]
+        if len(without):
+            raise EquipoiseError(f"row {without[0]} is in {role!r} and has no target; only 'fit' may hold such rows")
+
+
+def _divided(
+    split: Any, y: Tensor, classes: tuple[Any, ...] | None, groups: Array | None, official: Array | None, seed: int
+) -> list[Array]:
+    """The labelled rows that are not official, in four or three parts."""
+    roles, usable = ROLES if official is None else ROLES[:3], ~unlabelled(y)
+    if official is not None:
+        usable[official] = False
+    rest = np.flatnonzero(usable)
+    if len(rest) < 2 * len(roles):
+        need = f"{2 * len(roles)} rows for {', '.join(roles)} are the least"
+        raise EquipoiseError(f"{len(rest)} rows to divide: {need}; give more rows")
+    fractions = _fractions(split, len(roles))
+    if split == "time":
+        if groups is not None:
+            raise EquipoiseError("split='time' with groups: rows go by their order or by their group; give one")
+        return in_order(rest, fractions)
+    shuffled = permutation(seed, "split", len(y)).numpy()
+    strata = strata_of(y.numpy(), rest, shuffled)
+    if groups is not None:
+        return by_group(rest, strata, groups[rest], fractions, seed)
+    if classes is not None:
+        _refuse_rare(strata, classes, len(roles))
+    return by_stratum(rest, strata, fractions, shuffled, least=0 if classes is None else 1)
+
+
+def _unlabelled_for_fit(split: Any, parts: list[Array], y: Tensor, groups: Array | None) -> Array:
+    missing = unlabelled(y)
+    for part in parts[1:]:
+        missing[part] = False  # an official row without a label is refused, not moved
+    more = np.flatnonzero(missing)
+    if split == "time":
+        return more[more < min(part.min() for part in parts[1:])]
+    if groups is not None:
+        return more[~np.isin(groups[more], groups[np.concatenate(parts[1:])])]
+    return more
 
 
 def checked(rows: Mapping[str, Any], n: int, repeats: bool = False) -> dict[str, Tensor]:
@@ -94,27 +131,6 @@ def checked(rows: Mapping[str, Any], n: int, repeats: bool = False) -> dict[str,
             raise EquipoiseError(f"split: row {i} is in {ROLES[owner[i]]!r} and {role!r}; each row has one role")
         owner[r] = ROLES.index(role)
         out[role] = torch.from_numpy(np.sort(r))
-    return out
-
-
-def allocate(counts: Array, fractions: Array, least: int) -> Array:
-    """Rows per stratum and role, (K, R): each row of the table is rounded by largest remainder plus what is owed.
-
-    Every cell is the floor or the ceiling of its quota ``counts × fractions``; a cell below ``least`` then takes from
-    its stratum's largest cell.
-    """
-    owed, out = np.zeros(len(fractions)), np.empty((len(counts), len(fractions)), np.int64)
-    for k, n in enumerate(counts):
-        quota = n * fractions
-        cell = np.floor(quota + 1e-9).astype(np.int64)
-        remainder = quota - cell
-        priority = np.where(remainder > 1e-9, remainder + owed, -np.inf)
-        cell[np.argsort(-priority, kind="stable")[: n - cell.sum()]] += 1
-        owed += quota - cell
-        while (cell < least).any():
-            cell[cell.argmax()] -= 1
-            cell[cell.argmin()] += 1
-        out[k] = cell
     return out
 
 
@@ -172,57 +188,6 @@ def _row_numbers(role: str, given: Any, n: int) -> Array:
     return r.astype(np.int64)
 
 
-def _strata(y: Tensor, rest: Array, classes: tuple[Any, ...] | None, shuffled: Array) -> Array:
-    """Stratum of each row of ``rest``: its class, or its quantile bin of at least 20 rows, at most ten bins."""
-    if classes is not None:
-        return y.numpy()[rest]
-    bins = max(1, min(10, len(rest) // 20))
-    rank = np.empty(len(rest), np.int64)
-    rank[np.lexsort((shuffled[rest], y[:, 0].numpy()[rest]))] = np.arange(len(rest))
-    return rank * bins // len(rest)
-
-
-def _stratified(rest: Array, strata: Array, fractions: Array, shuffled: Array, least: int) -> list[Array]:
-    where = np.full(len(shuffled), -1, np.int64)
-    where[rest] = np.arange(len(rest))
-    turn = where[shuffled]
-    turn = turn[turn >= 0]  # positions in `rest`, in drawn order
-    turn = turn[np.argsort(strata[turn], kind="stable")]
-    counts = np.bincount(strata)
-    cells = allocate(counts, fractions, least if len(counts) > 1 else 2)  # two rows give a role a variance
-    role = np.repeat(np.tile(np.arange(len(fractions)), len(counts)), cells.ravel())
-    return [rest[turn[role == r]] for r in range(len(fractions))]
-
-
-def _in_order(rest: Array, fractions: Array) -> list[Array]:
-    cells = allocate(np.array([len(rest)]), fractions, 1)[0]
-    return np.split(rest, np.cumsum(cells)[:-1])
-
-
-def _by_group(rest: Array, strata: Array, groups: Array, fractions: Array, seed: int) -> list[Array]:
-    """Whole groups, the largest first, each to the relatively emptiest role (in its own strata) with room for it."""
-    codes = np.unique(groups, return_inverse=True)[1]
-    n_groups, n_roles, n_strata = int(codes.max()) + 1, len(fractions), int(strata.max()) + 1
-    if n_groups < n_roles:
-        raise EquipoiseError(f"{n_groups} groups for {n_roles} roles: give at least {n_roles} groups, or no groups")
-    table = np.bincount(codes * n_strata + strata, minlength=n_groups * n_strata).reshape(n_groups, n_strata)
-    size = table.sum(1)
-    turn = permutation(seed, "split", n_groups).numpy()
-    turn = turn[np.argsort(-size[turn], kind="stable")]
-    want = np.outer(fractions, np.maximum(table.sum(0), 1))
-    need, room, owner = want.copy(), fractions * len(rest), np.empty(n_groups, np.int64)
-    empty = np.ones(n_roles, bool)
-    for left, g in zip(range(n_groups, 0, -1), turn, strict=True):
-        may = room >= size[g] - 0.5
-        if left <= empty.sum():  # the last groups go where nothing is yet
-            may = empty
-        r = int(np.where(may, (need / want) @ table[g], -np.inf).argmax()) if may.any() else int(room.argmax())
-        owner[g], empty[r] = r, False
-        need[r] -= table[g]
-        room[r] -= size[g]
-    return [rest[owner[codes] == r] for r in range(n_roles)]
-
-
 def _refuse_rare(strata: Array, classes: tuple[Any, ...], roles: int) -> None:
     counts = np.bincount(strata, minlength=len(classes))
     rare = np.flatnonzero(counts < roles)
@@ -245,15 +210,21 @@ def _refuse_empty(rows: dict[str, Tensor], y: Tensor, classes: tuple[Any, ...] |
         if not len(rows[role]):
             raise EquipoiseError(f"role {role!r} gets no rows; give more rows or a larger share")
     if classes is not None:
-        missing = np.flatnonzero(np.bincount(y[rows["fit"]].numpy(), minlength=len(classes)) == 0)
+        present = y[rows["fit"]]
+        missing = np.flatnonzero(np.bincount(present[present >= 0].numpy(), minlength=len(classes)) == 0)
         if len(missing):
             named = ", ".join(repr(classes[c]) for c in missing[:3])
             raise EquipoiseError(f"no row of class {named} is in 'fit'; a class can be learned only where it occurs")
 
 
 def _refuse_torn_groups(rows: dict[str, Tensor], groups: Array) -> None:
-    owner: dict[Any, str] = {}
-    for role in ROLES:
-        for g in np.unique(groups[rows[role].numpy()]).tolist():
-            if owner.setdefault(g, role) != role:
-                raise EquipoiseError(f"group {g!r} is in {owner[g]!r} and {role!r}; rows of a group share one role")
+    first = np.full(int(groups.max()) + 1, len(ROLES))
+    last = np.full(len(first), -1)
+    for i, role in enumerate(ROLES):
+        held = groups[rows[role].numpy()]
+        first[held], last[held] = np.minimum(first[held], i), np.maximum(last[held], i)
+    torn = np.flatnonzero((last >= 0) & (first < last))
+    if len(torn):
+        row = int((groups == torn[0]).argmax())
+        came = f"the group of row {row} is in {ROLES[first[torn[0]]]!r} and {ROLES[last[torn[0]]]!r}"
+        raise EquipoiseError(f"{came}; rows of a group share one role")

@@ -23,33 +23,46 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def read(y: Any, task: str | None) -> tuple[Tensor, str, tuple[Any, ...] | None, tuple[str, ...]]:
     """(y, task, classes, target names): int64 (N,) codes and the labels in code order, or float32 (N, T) and None.
 
-    Labels are sorted, pandas categories keep their order; a label that does not occur is no class. Raises
-    EquipoiseError for missing or infinite targets, one class only, or a constant target.
+    Labels are sorted, pandas categories keep their order; a label that does not occur is no class. A missing label
+    (None, NaN) is the code -1, a missing number NaN. Raises EquipoiseError for infinite targets, one class only, or a
+    constant target.
     """
     if task not in (None, *TASKS):
         raise EquipoiseError(f"task={task!r}: it is 'classify' or 'regress'.{nearest(str(task), TASKS)}")
     values, names = _values(y)
     if len(values) == 0:
         raise EquipoiseError("y has no rows; give one label or number per example")
-    _refuse_missing(values, names)
+    missing = _missing(values, names)
     task = task or ("regress" if _is_float(values) else "classify")
     if task == "regress":
-        return _numbers(values, names), task, None, names
+        return _numbers(values, missing, names), task, None, names
     if getattr(values, "ndim", 1) == 2:
         raise EquipoiseError(
             f"y of shape {values.shape}: classes are one label per row (one-hot rows: y.argmax(1)); "
             "for several numbers to predict pass task='regress'"
         )
-    codes, classes = _codes(values)
+    present, classes = _codes(values[~missing])
     if len(classes) < 2:
         raise EquipoiseError(f"y has one class only {classes}; classification needs two: check the target")
+    codes = np.full(len(missing), -1, np.int64)
+    codes[~missing] = present
     return torch.from_numpy(codes), task, classes, names
+
+
+def unready(y: Tensor, names: tuple[str, ...]) -> str | None:
+    """Why a network cannot be taught this target as it is: its missing values."""
+    missing = (y[:, None] < 0) if y.ndim == 1 else y.isnan()
+    if not missing.any():
+        return None
+    row, t = missing.nonzero()[0].tolist()
+    return f"target {names[t]!r} is missing in {int(missing.any(1).sum())} rows (first: row {row})"
 
 
 def row_weights(weights: Any, y: Tensor, classes: tuple[Any, ...] | None, fit: Tensor) -> Tensor | None:
     """float32 (N,) from row weights, from a weight per class ``{label: weight}``, or from ``"balanced"``.
 
-    Balanced: n/(C·n_c) with the counts of the ``fit`` rows, so that every class weighs the same and the mean is 1.
+    Balanced: n/(C·n_c) with the counts of the ``fit`` rows, so that every class weighs the same and the mean is 1. Rows
+    without a label weigh 1 under class weights.
     """
     if weights is None:
         return None
@@ -59,11 +72,12 @@ def row_weights(weights: Any, y: Tensor, classes: tuple[Any, ...] | None, fit: T
         if isinstance(weights, str):
             if weights != "balanced":
                 raise EquipoiseError(f"weights={weights!r}: give 'balanced', {{label: weight}}, or one weight per row")
-            counts = torch.bincount(y[fit], minlength=len(classes))
-            per_class = len(fit) / (len(classes) * counts.to(torch.float64))
+            labels = y[fit][y[fit] >= 0]
+            counts = torch.bincount(labels, minlength=len(classes))
+            per_class = len(labels) / (len(classes) * counts.to(torch.float64))
         else:
             per_class = torch.tensor(_per_class(weights, classes), dtype=torch.float64)
-        w = per_class[y].to(torch.float32)
+        w = torch.cat([per_class, torch.ones(1, dtype=torch.float64)])[y].to(torch.float32)  # the last for y = -1
     else:
         try:
             given = weights.detach().cpu() if isinstance(weights, Tensor) else np.array(weights, dtype=np.float32)
@@ -144,28 +158,30 @@ def _is_float(values: Any) -> bool:
     return isinstance(values, np.ndarray) and values.dtype.kind == "f"
 
 
-def _refuse_missing(values: Any, names: tuple[str, ...]) -> None:
+def _missing(values: Any, names: tuple[str, ...]) -> Array:
+    """Which targets are missing (None, NaN), boolean, shaped as the values; infinite ones are refused."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuU":
-        return
-    if _is_float(values):
-        bad = ~np.isfinite(values)
-    else:
-        import pandas as pd
+        return np.zeros(values.shape, bool)
+    import pandas as pd
 
-        bad = np.asarray(pd.isna(values))
-    if bad.any():
-        place = np.argwhere(bad)[0]
+    missing = np.asarray(pd.isna(values))
+    columns = missing.reshape(len(missing), -1)
+    if columns.all(0).any():
+        raise EquipoiseError(
+            f"target {names[int(columns.all(0).argmax())]!r} is missing in every row; check the target"
+        )
+    if _is_float(values) and np.isinf(values).any():
+        place = np.argwhere(np.isinf(values))[0]
         name = names[place[1] if len(place) > 1 else 0]
-        rows = int(bad.reshape(len(bad), -1).any(1).sum())
-        came = "missing or not finite" if _is_float(values) else "missing"
-        raise EquipoiseError(f"target {name!r} is {came} in {rows} rows (first: row {place[0]}); drop such rows")
+        raise EquipoiseError(f"target {name!r} is not finite in row {place[0]}; drop such rows")
+    return missing
 
 
-def _numbers(values: Any, names: tuple[str, ...]) -> Tensor:
+def _numbers(values: Any, missing: Array, names: tuple[str, ...]) -> Tensor:
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         try:
-            array = array.astype(np.float64)
+            array = np.where(missing, np.nan, array).astype(np.float64)
         except (ValueError, TypeError):
             first = array.ravel()[0]
             raise EquipoiseError(
@@ -173,11 +189,12 @@ def _numbers(values: Any, names: tuple[str, ...]) -> Tensor:
             ) from None
     with np.errstate(over="ignore"):
         y = array.astype(np.float32).reshape(len(array), -1)
-    if not np.isfinite(y).all():
+    if np.isinf(y).any():
         raise EquipoiseError(f"target {names[0]!r} holds values float32 cannot hold; rescale it")
-    flat = np.flatnonzero((y == y[:1]).all(0))
-    if len(flat):
-        raise EquipoiseError(f"target {names[flat[0]]!r} is {y[0, flat[0]]} in every row; there is nothing to predict")
+    low, high = np.nanmin(y, 0), np.nanmax(y, 0)
+    if (low == high).any():
+        t = int((low == high).argmax())
+        raise EquipoiseError(f"target {names[t]!r} is {low[t]} in every row; there is nothing to predict")
     return torch.from_numpy(y)
 
 
