@@ -150,6 +150,16 @@ class TestVerdicts:
         got = effects(self.DESIGN, {"loss": noisy(self.DESIGN, {})}, primary="loss")
         assert got.smallest == pytest.approx(0.02 * got.baseline)
 
+    def test_default_smallest_does_not_extrapolate(self) -> None:
+        """Harms that multiply fit a baseline below every run, here below zero: δ stays with what was run."""
+        every = (make_design([Factor(x, ("none", x)) for x in "ABCDEFG"], seed=s) for s in range(50))
+        design = next(d for d in every if not (d.matrix == 0).all(1).any())
+        mean = 4.0 ** design.matrix.sum(1)
+        y = mean[:, None, None] * np.random.default_rng(0).normal(1, 0.01, (16, 3, 20))
+        got = effects(design, {"loss": y}, primary="loss")
+        assert got.baseline < 0
+        assert got.smallest == pytest.approx(0.02 * y.mean((1, 2)).min())
+
     def test_advice_is_kept_by_the_data_it_asks_for(self) -> None:
         """An undecided effect, measured with exactly the same parts on as many more seeds as advised, is decided."""
         row = effects(self.DESIGN, {"loss": noisy(self.DESIGN, {"B": 0.02})}, primary="loss", smallest=0.02).row("A")

@@ -178,7 +178,7 @@ def make_design(
     """
     factors = tuple(factors)
     pairs = _check(factors, interactions)
-    rng = np.random.Generator(np.random.Philox(seed))
+    rng = np.random.Generator(np.random.Philox(seed % 2**64))
     base = base_design(tuple(len(f.levels) for f in factors), configurations)
     slots = assign(base, [len(f.levels) for f in factors], pairs, rng)
     cells = np.stack([base.cells[s] for s in slots], axis=1)

@@ -138,7 +138,8 @@ def effects(
         raise EquipoiseError(f"primary metric {primary!r} has no scores; there are {', '.join(y)}")
     direction = {name: (better or {}).get(name) or metrics.better(name) for name in y}
     baseline = baseline_mean(design, y[primary])
-    delta = smallest_effect(primary, baseline) if smallest is None else smallest
+    run = y[primary].mean((1, 2))  # a fitted baseline may lie outside all that was run; δ is no place to extrapolate
+    delta = smallest_effect(primary, float(np.clip(baseline, run.min(), run.max()))) if smallest is None else smallest
     if not delta > 0.0 or not math.isfinite(delta):
         raise EquipoiseError(f"smallest={delta}: the smallest effect of interest is a positive number; give --smallest")
 
