@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from . import metrics, tree
+from .compiling import can_compile, repays
 from .errors import EquipoiseError
 from .executor import Single, Stack, vmap_refuses
 from .feed import Feed, Schedule, fit_preparation, select
-from .plan import Member, Options, Plan, group, threads
+from .plan import STACK, Member, Options, Plan, group, stacks, threads
+from .programs import Workshop, warnings_for
 from .progress import tracker
-from .programs import make_program, warnings_for
 from .recipe import resolve
 from .reference import reference_recipe
 from .run import Record, Run, Signature
@@ -50,19 +51,30 @@ class Progress:
 class Cohort:
     """The training of members that share ``program``. Everything that changes is in `state`, `kept`, `runs` and `epoch`."""
 
-    def __init__(self, program: Program, members: Sequence[Member], data: Data, schedule: Schedule, executor: type[Stack] | type[Single] | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        members: Sequence[Member],
+        data: Data,
+        schedule: Schedule,
+        executor: type[Stack] | type[Single] | None = None,
+    ) -> None:
         self.program, self.members, self.data, self.schedule = program, list(members), data, schedule
         self.feed = Feed(program, self.members, data, schedule)
         self._refuse_single_rows()
         program.gates_open = open_gates(members)
         consts = self._consts()
-        states = [program.start(m.seed, m.techniques, self._first(i, c)) for i, (m, c) in enumerate(zip(self.members, consts, strict=True))]
+        states = [
+            program.start(m.seed, m.techniques, self._first(i, c))
+            for i, (m, c) in enumerate(zip(self.members, consts, strict=True))
+        ]
         self.why = ""
         self.executor = executor(program) if executor else self._choose(states, consts)
         self.state, self.const = self.executor.join(states, consts)
         self.kept = self.state
         self.runs = [Progress() for _ in members]
         self.epoch = 0
+        self.compiled = False
 
     def _consts(self) -> list[Const]:
         """Knobs and fitted preparation of every run; runs with the same rows and the same options share the fit."""
@@ -85,15 +97,41 @@ class Cohort:
                 return Stack(self.program)
         return Single(self.program)
 
+    def compile(self, options: Options, cohorts: int = 1) -> float:
+        """Compile the step where the options ask for it, or where ``cohorts`` like this one repay it; seconds spent."""
+        elements = sum(v.numel() for v in self.program.net.module.parameters()) * len(self.members)
+        wanted = options.compile == "always" or (
+            options.compile == "auto" and repays(self.total_steps * cohorts, elements)
+        )
+        stackable = isinstance(self.executor, Stack) or len(self.members) == 1
+        if not wanted or not stackable or self.program.net.random_elsewhere or self.program.net.recurrent:
+            return 0.0
+        if not can_compile(self.program.device):
+            self.why = "no compiler was found: eager"
+            return 0.0
+        began = time.perf_counter()
+        now = next(self.feed.steps(0, [1.0] * len(self.members)))
+        self.executor.compile(self.state, self.const, now)
+        self.compiled = True
+        return time.perf_counter() - began
+
+    @property
+    def total_steps(self) -> int:
+        return self.schedule.epochs * len(self.feed.batches)
+
     def _refuse_single_rows(self) -> None:
         t = next((t for t in self.program.techniques if type(t).__name__ in ("BatchNorm", "GhostBatchNorm")), None)
         if t is not None and min(m for _, m in self.feed.batches) == 1:
-            raise EquipoiseError(f"{t!r} with batches of one row has no variance to divide by: use a larger --batch-size or GroupNorm.")
+            raise EquipoiseError(
+                f"{t!r} with batches of one row has no variance to divide by: use a larger --batch-size or GroupNorm."
+            )
 
     def _first(self, i: int, const: Const) -> Batch:
         """The run's first batch in the data's order, prepared: what data-driven starts see."""
         rows, p = self.feed.rows[i][: self.schedule.batch_size], self.program
-        batch = p.objective.batch(select(self.data.x, rows), self.data.y[rows], torch.ones(len(rows), device=p.device), p.dtype)
+        batch = p.objective.batch(
+            select(self.data.x, rows), self.data.y[rows], torch.ones(len(rows), device=p.device), p.dtype
+        )
         return batch._replace(x=p.objective.prepare(batch.x, self.members[i].techniques, const.fitted))
 
     # --- an epoch -----------------------------------------------------------------------------------------------------
@@ -164,7 +202,10 @@ class Cohort:
         """Predictions (R, n, K) in pieces that fit in memory."""
         first = x[0] if isinstance(x, tuple) else x
         size = max(1, CHUNK // max(len(self.members) * (first[0].numel() if len(first) else 1), 1))
-        parts = [self.executor.predict(state, const, select(x, slice(a, a + size))) for a in range(0, max(len(first), 1), size)]
+        parts = [
+            self.executor.predict(state, const, select(x, slice(a, a + size)))
+            for a in range(0, max(len(first), 1), size)
+        ]
         return torch.cat(parts, 1)
 
     def result(self, i: int) -> State:
@@ -195,7 +236,9 @@ class Cohort:
 def open_gates(members: Sequence[Member]) -> frozenset[str]:
     """Keys of techniques with a gate w that is 1 in every member: no mixing with the plain path is needed."""
     keys = members[0].techniques
-    return frozenset(k for k in keys if all(k in m.techniques and m.techniques[k].knobs().get("w") == 1.0 for m in members))
+    return frozenset(
+        k for k in keys if all(k in m.techniques and m.techniques[k].knobs().get("w") == 1.0 for m in members)
+    )
 
 
 def train_many(
@@ -209,7 +252,7 @@ def train_many(
     shuffle: str = "each",
     out: Any = None,
     resume: bool = False,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options = Options(),
 ) -> list[Run]:
     """Train run i with ``recipes[i]`` from ``seeds[i]``; runs that share a program are trained together.
 
@@ -219,44 +262,71 @@ def train_many(
     """
     recipes, seeds = list(recipes), list(seeds)
     if len(recipes) != len(seeds) or not recipes:
-        raise EquipoiseError(f"{len(recipes)} recipes and {len(seeds)} seeds came: they are zipped, so give equally many, at least one.")
-    members = [Member(resolve(r, data.task, default=reference_recipe(model)), checked_seed(s)) for r, s in zip(recipes, seeds, strict=True)]
-    return train_members(model, members, data, Schedule(epochs, batch_size, shuffle), options, out=out, resume=resume)
-
-
-def train_members(
-    model: Any, members: Sequence[Member], data: Data, schedule: Schedule, options: Options, *, out: Any = None, resume: bool = False, progress: Any = None
-) -> list[Run]:
-    """`train_many` for members that are made already (own rows, own rate factors)."""
-    data, used = data.to(options.resolved_device()), threads(options)
-    runs: dict[int, Run] = {}
-    with tracker(options.progress, progress) as track:
-        programs = group(members)
-        track.total(len(members) * schedule.epochs)
-        for techniques, indices in programs:
-            program = make_program(model, techniques, members[indices[0]], data, options)
-            started = time.perf_counter()
-            cohort = Cohort(program, [members[i] for i in indices], data, schedule)
-            while not cohort.finished:
-                cohort.train_epoch()
-                track.advance(len(indices), cohort.epoch, schedule.epochs)
-            seconds = time.perf_counter() - started
-            track.advance(len(indices) * (schedule.epochs - cohort.epoch), schedule.epochs, schedule.epochs)
-            plan = Plan(cohort.executor.kind, False, options.precision, used, len(indices), str(program.device), why=cohort.why)
-            for j, i in enumerate(indices):
-                runs[i] = _run(cohort, j, model, plan, seconds, data)
-    done = [runs[i] for i in range(len(members))]
+        raise EquipoiseError(
+            f"{len(recipes)} recipes and {len(seeds)} seeds came: they are zipped, so give equally many, at least one."
+        )
+    members = [
+        Member(resolve(r, data.task, default=reference_recipe(model)), checked_seed(s))
+        for r, s in zip(recipes, seeds, strict=True)
+    ]
+    done = train_members(model, members, data, Schedule(epochs, batch_size, shuffle), options)
     if out is not None:
         for i, run in enumerate(done):
             run.save(Path(out) / f"run-{i:04d}")
     return done
 
 
-def _run(cohort: Cohort, i: int, model: Any, plan: Plan, seconds: float, data: Data) -> Run:
+def train_members(
+    model: Any,
+    members: Sequence[Member],
+    data: Data,
+    schedule: Schedule,
+    options: Options,
+    *,
+    progress: Any = None,
+    workshop: Workshop | None = None,
+) -> list[Run]:
+    """`train_many` for members that are made already (own rows, own rate factors)."""
+    data, used, workshop = data.to(options.resolved_device()), threads(options), workshop or Workshop()
+    runs: dict[int, Run] = {}
+    with tracker(options.progress, progress) as track:
+        track.total(len(members) * schedule.epochs)
+        for techniques, indices in group(members, workshop.known):
+            program = workshop.program(model, techniques, members[indices[0]], data, options)
+            cohorts = stacks(members, indices, STACK)
+            size = max(map(len, cohorts))
+            for some in cohorts:
+                padded = [
+                    *some,
+                    *[some[-1]] * (size - len(some) if len(some) > 1 else 0),
+                ]  # one size: one compiled step
+                began = time.perf_counter()
+                cohort = Cohort(program, [members[i] for i in padded], data, schedule)
+                compile_seconds = cohort.compile(options, len(cohorts))
+                while not cohort.finished:
+                    cohort.train_epoch()
+                    track.advance(len(some), cohort.epoch, schedule.epochs)
+                track.advance(len(some) * (schedule.epochs - cohort.epoch), schedule.epochs, schedule.epochs)
+                seconds = {"compile": compile_seconds, "total": time.perf_counter() - began}
+                plan = Plan(
+                    cohort.executor.kind,
+                    cohort.compiled,
+                    options.precision,
+                    used,
+                    size,
+                    str(program.device),
+                    why=cohort.why,
+                )
+                for j, i in enumerate(some):
+                    runs[i] = _run(cohort, j, model, plan, seconds, data)
+    return [runs[i] for i in range(len(members))]
+
+
+def _run(cohort: Cohort, i: int, model: Any, plan: Plan, seconds: dict[str, float], data: Data) -> Run:
     member, progress, s = cohort.members[i], cohort.runs[i], cohort.schedule
-    share = seconds / len(cohort.members)
+    total, compiling = (seconds[k] / len(cohort.members) for k in ("total", "compile"))
     record = Record(
-        member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), {"compile": 0.0, "train": share, "total": share},
+        member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), {"compile": compiling, "train": total - compiling, "total": total},
         progress.history, [*cohort.program.net.notes, *warnings_for(member.recipe, data)], progress.ended, progress.failed,
         model if isinstance(model, str) else "", data={"source": data.source, "fingerprint": data.fingerprint, "split": data.split_dict()},
     )  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import tree
+from .compiling import Compiled
 from .step import Const, Now, Program, State, by_autograd, by_transform
 
 
@@ -19,6 +20,8 @@ class Stack:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self._graph: Compiled | None = None
+        self._rows = 0  # batch size the graph is for
         dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, rows=0, t=None, epoch=None, row0=None)  # type: ignore[arg-type]
         self._step = torch.vmap(self._one, in_dims=(0, 0, dims), randomness="error")
         self._predict = torch.vmap(self._one_prediction, in_dims=(0, 0, None))
@@ -42,8 +45,17 @@ class Stack:
     def member(self, stacked: Any, i: int) -> Any:
         return tree.member(stacked, i)
 
+    def compile(self, state: State, const: Const, now: Now) -> None:
+        """Compile the step for batches of this shape; kept with the program, for every cohort of this size."""
+        key = (self.kind, len(now.y), now.y.shape[1], self.program.gates_open)
+        if key not in self.program.compiled:
+            self.program.compiled[key] = Compiled(self._step, (state, const, now))
+        self._rows, self._graph = now.y.shape[1], self.program.compiled[key]
+
     def step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
         """One step of every run; losses (R,)."""
+        if self._graph is not None and now.y.shape[1] == self._rows:
+            return self._graph(state, const, now)
         return self._step(state, const, now)
 
     def predict(self, state: State, const: Const, x: Any) -> Tensor:
@@ -60,9 +72,22 @@ class Single:
     """One run, or several one after the other, by plain autograd: takes every model. Leaves are lists by run."""
 
     kind = "single"
+    differentiate = staticmethod(by_autograd)
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self._graph: Compiled | None = None
+        self._rows = 0
+
+    def compile(self, state: Any, const: Any, now: Now) -> None:
+        """Compile the step of one run for batches of this shape."""
+        one = of_run(now, 0)
+        key = (self.kind, len(one.y), self.program.gates_open)
+        if key not in self.program.compiled:
+            step = self.program.step
+            args = (state[0], const[0], one)
+            self.program.compiled[key] = Compiled(lambda s, c, n: step(s, c, n, by_autograd), args)
+        self._rows, self._graph = len(one.y), self.program.compiled[key]
 
     def join(self, states: Sequence[State], consts: Sequence[Const]) -> tuple[Any, Any]:
         return list(states), list(consts)
@@ -73,12 +98,14 @@ class Single:
     def step(self, state: Any, const: Any, now: Now) -> tuple[Any, Tensor]:
         new, losses = [], []
         for i, (s, c) in enumerate(zip(state, const, strict=True)):
-            s, loss = self._alone(s, c, _slice(now, i))
+            s, loss = self._alone(s, c, of_run(now, i))
             new.append(s)
             losses.append(loss)
         return new, torch.stack(losses)
 
     def _alone(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        if self._graph is not None and len(now.y) == self._rows:
+            return self._graph(state, const, now)
         if not self.program.net.random_elsewhere:
             return self.program.step(state, const, now, by_autograd)
         with torch.random.fork_rng(devices=[]):  # draws we could not adopt follow the run's own key of this step
@@ -99,7 +126,7 @@ class Single:
         return [n if m else o for m, n, o in zip(mask.tolist(), new, old, strict=True)]
 
 
-def _slice(now: Now, i: int) -> Now:
+def of_run(now: Now, i: int) -> Now:
     x = tuple(v[i] for v in now.x) if isinstance(now.x, tuple) else now.x[i]
     host = {k: v[i] for k, v in now.host.items()}
     return now._replace(x=x, y=now.y[i], w=now.w[i], keys=now.keys[i], host=host, rate=now.rate[i], rows=now.rows[i])

@@ -78,7 +78,9 @@ class Feed:
             keys = p.keys(seeds, steps)
             host = p.host(seeds, techniques, steps, max(n for _, n in some))
             each = zip(self.members, factors, strict=True)
-            rates = torch.stack([p.rates(m.techniques, steps, self.total, m.factor * f) for m, f in each], 1).to(p.device)
+            rates = torch.stack([p.rates(m.techniques, steps, self.total, m.factor * f) for m, f in each], 1).to(
+                p.device
+            )
             clock = steps.double().to(p.device)
             for i, (b, n) in enumerate(some):
                 rows = order[:, b : b + n]
@@ -92,7 +94,9 @@ def select(x: Any, rows: Any) -> Any:
     return tuple(v[rows] for v in x) if isinstance(x, tuple) else x[rows]
 
 
-def fit_preparation(techniques: Mapping[str, Technique], data: Data, rows: Tensor, dtype: torch.dtype) -> dict[str, dict[str, Tensor]]:
+def fit_preparation(
+    techniques: Mapping[str, Technique], data: Data, rows: Tensor, dtype: torch.dtype
+) -> dict[str, dict[str, Tensor]]:
     """What techniques learn from ``rows``. A preparation sees what the ones before it made of x; the others raw rows."""
     x, y = select(data.x, rows), data.y[rows]
     learned: dict[str, dict[str, Tensor]] = {}
@@ -107,7 +111,9 @@ def fit_preparation(techniques: Mapping[str, Technique], data: Data, rows: Tenso
     return learned
 
 
-def prepared_example(techniques: Mapping[str, Technique], learned: Mapping[str, Mapping[str, Tensor]], x: Any, dtype: torch.dtype) -> Any:
+def prepared_example(
+    techniques: Mapping[str, Technique], learned: Mapping[str, Mapping[str, Tensor]], x: Any, dtype: torch.dtype
+) -> Any:
     """Raw rows as the network will see them."""
     as_float = lambda v: v.to(dtype) if v.is_floating_point() or v.dtype == torch.uint8 else v  # noqa: E731
     x = tuple(map(as_float, x)) if isinstance(x, tuple) else as_float(x)

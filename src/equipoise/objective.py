@@ -46,9 +46,7 @@ class Objective:
             y = (y[..., None] == torch.arange(self.outputs, device=y.device)).to(dtype)  # F.one_hot fails under vmap
         return Batch(x, y.to(dtype), w.to(dtype))
 
-    def transform(
-        self, batch: Batch, techniques: Techniques, fitted: Fitted, at: AtOf
-    ) -> Batch:
+    def transform(self, batch: Batch, techniques: Techniques, fitted: Fitted, at: AtOf) -> Batch:
         """Augment the raw rows, prepare them, then mix and smooth."""
         for key in self._of_phase("raw"):
             batch = techniques[key].batch(batch, at(key))

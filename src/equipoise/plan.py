@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from .recipe import Recipe
 from .technique import Technique, slot_of
 
 HOST_STAGES = {"runs", "rate", "epoch"}  # techniques that act in no other stage never change a program
-STACK_BYTES = 2 << 30  # a stacked cohort's parameters, optimizer state and activations stay below this
+STACK = 24  # runs of one stacked cohort: parameters and moments of small networks stay in cache
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,73 @@ class Member:
     techniques: dict[str, Technique] = field(default_factory=dict)  # the program's, with this run's knobs
 
 
-def group(members: Sequence[Member]) -> list[tuple[list[Technique], list[int]]]:
+@dataclass
+class _Group:
+    """Members that can share a program: their techniques by key, and which must come before which."""
+
+    techniques: dict[str, Technique]
+    before: dict[str, set[str]]  # key → keys that come before it in some member's recipe
+    members: list[int]
+
+    @classmethod
+    def of(cls, own: Sequence[Technique], members: list[int]) -> _Group:
+        chain = {b.key: {a.key} for a, b in itertools.pairwise(own)}
+        return cls({t.key: t for t in own}, chain, members)
+
+    def joined(self, own: Sequence[Technique]) -> _Group | None:
+        """With one more recipe, or None where it differs in more than knobs and entries that can be switched off."""
+        new = {t.key: t for t in own}
+        if any(self.techniques[k].structure != new[k].structure for k in new.keys() & self.techniques.keys()):
+            return None
+        if any(
+            t.off is None
+            for k, t in [*self.techniques.items(), *new.items()]
+            if not (k in new and k in self.techniques)
+        ):
+            return None
+        both = {**self.techniques, **new}
+        slots = [slot_of(t) for t in both.values() if slot_of(t) not in (None, "normalization")]
+        if len(slots) != len(set(slots)):
+            return None
+        before = {k: set(self.before.get(k, ())) for k in both}
+        for first, then in itertools.pairwise(new):
+            before[then].add(first)
+        out = _Group(both, before, self.members)
+        return out if out.order() is not None else None
+
+    def order(self) -> list[Technique] | None:
+        """The techniques in an order that respects every member's recipe; None where there is no such order."""
+        done: list[str] = []
+        waiting = list(self.techniques)
+        while waiting:
+            ready = next((k for k in waiting if self.before.get(k, set()) <= set(done)), None)
+            if ready is None:
+                return None
+            waiting.remove(ready)
+            done.append(ready)
+        return [self.techniques[k] for k in done]
+
+
+def group(
+    members: Sequence[Member], known: Sequence[Sequence[Technique]] = ()
+) -> list[tuple[list[Technique], list[int]]]:
     """Programs: (techniques in order, indices of the members that share it). A technique that a member lacks is put in
     switched off where it has a neutral setting; otherwise the member needs a program of its own. Techniques that act on
-    the host alone (schedules, early stopping) belong to the member and split nothing."""
-    programs: list[tuple[list[Technique], list[int]]] = []
+    the host alone (schedules, early stopping) belong to the member and split nothing. ``known``: programs that exist
+    already, which are joined where that adds nothing to them."""
+    groups = [_Group.of(techniques, []) for techniques in known]
+    sizes = [len(g.techniques) for g in groups]
     for i, m in enumerate(members):
-        rows, own = None if m.rows is None else len(m.rows), [t for t in m.recipe.active() if not on_host(t)]
-        for p, (techniques, indices) in enumerate(programs):
-            first = members[indices[0]]
-            merged = _merge(techniques, own)
-            if merged is not None and rows == (None if first.rows is None else len(first.rows)):
-                programs[p] = (merged, [*indices, i])
+        own = [t for t in m.recipe.active() if not on_host(t)]
+        for g, old in enumerate(groups):
+            joined = old.joined(own)
+            if joined is not None and (g >= len(sizes) or len(joined.techniques) == sizes[g]):
+                joined.members.append(i)
+                groups[g] = joined
                 break
         else:
-            programs.append((own, [i]))
+            groups.append(_Group.of(own, [i]))
+    programs = [(g.order() or [], g.members) for g in groups if g.members]
     for techniques, indices in programs:
         for i in indices:
             mine = {t.key: t for t in members[i].recipe.active()}
@@ -111,41 +164,16 @@ def on_host(t: Technique) -> bool:
     return set(t.stages()) <= HOST_STAGES
 
 
-def _merge(left: Sequence[Technique], right: Sequence[Technique]) -> list[Technique] | None:
-    """Both in one order, or None where they differ in more than knobs and switched-off entries."""
-    a, b = {t.key: t for t in left}, {t.key: t for t in right}
-    if any(a[k].structure != b[k].structure for k in a.keys() & b.keys()):
-        return None
-    if any(t.off is None for k, t in [*a.items(), *b.items()] if not (k in a and k in b)):
-        return None
-    shared = [k for k in a if k in b]
-    if shared != [k for k in b if k in a]:
-        return None
-    merged = _interleave(list(a), list(b), set(shared))
-    both = {**b, **a}
-    slots = [slot_of(both[k]) for k in merged if slot_of(both[k]) not in (None, "normalization")]
-    return [both[k] for k in merged] if len(slots) == len(set(slots)) else None
-
-
-def _interleave(a: list[str], b: list[str], shared: set[str]) -> list[str]:
-    out: list[str] = []
-    j = 0
-    for k in a:
-        if k in shared:
-            while b[j] != k:
-                out.append(b[j])
-                j += 1
-            j += 1
-        out.append(k)
-    return out + b[j:]
-
-
 def threads(options: Options) -> int:
     n = options.threads or torch.get_num_threads()
     torch.set_num_threads(n)
     return n
 
 
-def split_cohort(size: int, bytes_per_run: int) -> int:
-    """How many runs to stack at once so that a cohort stays in memory."""
-    return max(1, min(size, STACK_BYTES // max(bytes_per_run, 1)))
+def stacks(members: Sequence[Member], indices: Sequence[int], size: int) -> list[list[int]]:
+    """The members of one program in cohorts of at most ``size``; a cohort's runs have equally many fit rows."""
+    by_rows: dict[int | None, list[int]] = {}
+    for i in indices:
+        rows = members[i].rows
+        by_rows.setdefault(None if rows is None else len(rows), []).append(i)
+    return [same[a : a + size] for same in by_rows.values() for a in range(0, len(same), size)]

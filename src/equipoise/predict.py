@@ -60,7 +60,10 @@ class Predictor:
         keys = p.keys([self.seed], step)[0, 0]
         techniques = {k: self._techniques.get(k, t) for k, t in p.by_key.items()}
         n = len(x[0] if isinstance(x, tuple) else x)
-        host = {k: v[0, 0] if v.dim() == 2 else v[0, 0, row0 : row0 + n] for k, v in p.host([self.seed], [techniques], step, rows).items()}
+        host = {
+            k: v[0, 0] if v.dim() == 2 else v[0, 0, row0 : row0 + n]
+            for k, v in p.host([self.seed], [techniques], step, rows).items()
+        }
         return p.sample(self.state, self.const, x, keys, host, torch.tensor(row0, dtype=torch.int32, device=p.device))
 
 

@@ -20,6 +20,29 @@ if TYPE_CHECKING:
     from .data import Data
 
 
+class Workshop:
+    """Programs made so far: calls that share a workshop (the phases of a study) share programs and compiled steps."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[list[Technique], Program]] = []
+
+    @property
+    def known(self) -> list[list[Technique]]:
+        return [techniques for techniques, _ in self.made]
+
+    def program(
+        self, model: Any, techniques: Sequence[Technique], member: Member, data: Data, options: Options
+    ) -> Program:
+        check_data(member.recipe, data)
+        structure = [t.structure for t in techniques]
+        for known, program in self.made:
+            if [t.structure for t in known] == structure:
+                return program
+        program = make_program(model, techniques, member, data, options)
+        self.made.append((list(techniques), program))
+        return program
+
+
 def make_program(model: Any, techniques: Sequence[Technique], member: Member, data: Data, options: Options) -> Program:
     """The program of a group of runs: the network with its sites, shown a few prepared rows of the data."""
     check_data(member.recipe, data)
@@ -39,7 +62,9 @@ def _program(model: Any, techniques: Sequence[Technique], x: Any, task: str, out
         program.net.note("the model is a module, copied for every run: seeds do not vary its start values.")
     if program.net.unreached:
         some = ", ".join(program.net.unreached[:4])
-        program.net.note(f"not called as modules, so techniques cannot act inside: {some}; penalties and optimizers reach them.")
+        program.net.note(
+            f"not called as modules, so techniques cannot act inside: {some}; penalties and optimizers reach them."
+        )
     return program
 
 
@@ -48,7 +73,9 @@ def check_data(recipe: Recipe, data: Data) -> None:
     data.ready(recipe)
     for t in recipe.active():
         if data.kind not in t.kinds:
-            raise EquipoiseError(f"{t!r} is for {' and '.join(t.kinds)} data; {data.name} is {data.kind} data: leave it out.")
+            raise EquipoiseError(
+                f"{t!r} is for {' and '.join(t.kinds)} data; {data.name} is {data.kind} data: leave it out."
+            )
 
 
 def warnings_for(recipe: Recipe, data: Data) -> list[str]:
@@ -60,10 +87,14 @@ def warnings_for(recipe: Recipe, data: Data) -> list[str]:
     ]
 
 
-def rebuild(model: Any, recipe: Recipe, signature: Any, tensors: Mapping[str, Any], precision: str) -> tuple[Program, State, Const]:
+def rebuild(
+    model: Any, recipe: Recipe, signature: Any, tensors: Mapping[str, Any], precision: str
+) -> tuple[Program, State, Const]:
     """The program and state of a saved run. Raises EquipoiseError where the model is needed or does not fit."""
     if not model:
-        raise EquipoiseError("this run was trained from a Python object: give its builder, eq.load(folder, model=build).")
+        raise EquipoiseError(
+            "this run was trained from a Python object: give its builder, eq.load(folder, model=build)."
+        )
     dtype = DTYPES[precision]
     raw = [torch.zeros(2, *s, dtype=getattr(torch, d)) for s, d in zip(signature.shapes, signature.dtypes, strict=True)]
     techniques = [t for t in recipe.active()]
@@ -83,4 +114,6 @@ def _check_fit(program: Program, state: Mapping[str, Mapping[str, Tensor]]) -> N
     have = {n: tuple(p.shape) for part in ("params", "buffers") for n, p in state[part].items()}
     if want != have:
         odd = next(iter(sorted(set(want.items()) ^ set(have.items()))))
-        raise EquipoiseError(f"the saved weights do not fit the model ({odd[0]} of shape {odd[1]}): give the model it was trained with.")
+        raise EquipoiseError(
+            f"the saved weights do not fit the model ({odd[0]} of shape {odd[1]}): give the model it was trained with."
+        )

@@ -33,7 +33,9 @@ class StepState(NamedTuple):
         return self.state["params"]
 
 
-def step(model: Any, recipe: Any, example: tuple[Any, Tensor], *, steps: int = 1000, rows_per_epoch: int | None = None) -> tuple[Init, Step]:
+def step(
+    model: Any, recipe: Any, example: tuple[Any, Tensor], *, steps: int = 1000, rows_per_epoch: int | None = None
+) -> tuple[Init, Step]:
     """The pure step of a recipe: ``init(seed) -> state`` and ``step(state, x, y) -> (state, loss)``.
 
     example: (x, y), a batch of at least two rows; whole-number y are classes, floats are targets (B, T). The preparation
@@ -67,7 +69,9 @@ def step(model: Any, recipe: Any, example: tuple[Any, Tensor], *, steps: int = 1
     return init, advance
 
 
-def _program(model: Any, techniques: list[Technique], member: Member, x: Any, y: Tensor, task: str) -> tuple[Program, dict[str, dict[str, Tensor]]]:
+def _program(
+    model: Any, techniques: list[Technique], member: Member, x: Any, y: Tensor, task: str
+) -> tuple[Program, dict[str, dict[str, Tensor]]]:
     if len(y) < 2:
         raise EquipoiseError(f"example has {len(y)} rows: give a batch of at least two.")
     fitted: dict[str, dict[str, Tensor]] = {}

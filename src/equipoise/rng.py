@@ -79,16 +79,17 @@ class Noise:
 
     def bits(self, shape: tuple[int, ...], shared: bool = False) -> Tensor:
         """int32 bit patterns, uniform over 2^32."""
-        k0, k1 = self._key[..., 0], self._key[..., 1]
+        # never 0-d: Inductor rounds the multipliers of a stacked 0-d integer product to float32
+        k0, k1 = self._key[..., 0].view(1), self._key[..., 1].view(1)
         if self._draws:  # every further draw has a subkey of its own
-            n = torch.full((), self._draws, dtype=I32, device=self._key.device)
+            n = torch.full((1,), self._draws, dtype=I32, device=self._key.device)
             k0, k1 = mix3(n, k0, k1), mix3(n, k1, k0)
         self._draws += 1
         n = math.prod(shape)
-        i = torch.arange(n, dtype=I32, device=self._key.device).view(shape)
+        i = torch.arange(n, dtype=I32, device=self._key.device)
         if not shared and not (isinstance(self._row0, int) and self._row0 == 0):
-            i = i + self._row0 * (n // max(shape[0], 1))
-        return mix3(i, k0, k1)
+            i = i + self._row0 * (n // max(shape[0] if shape else 1, 1))
+        return mix3(i, k0, k1).view(shape)
 
     def uniform(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, shared: bool = False) -> Tensor:
         """U[0, 1) with 24 random bits, exact in float32; cast to ``dtype``."""

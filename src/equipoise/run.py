@@ -44,7 +44,9 @@ class Signature:
         shapes = tuple(tuple(v.shape[1:]) for v in data.inputs)
         dtypes = tuple(str(v.dtype).removeprefix("torch.") for v in data.inputs)
         classes = None if data.classes is None else tuple(c.item() if hasattr(c, "item") else c for c in data.classes)
-        return cls(data.task, data.outputs, classes, tuple(data.target_names), shapes, dtypes, isinstance(data.x, tuple))
+        return cls(
+            data.task, data.outputs, classes, tuple(data.target_names), shapes, dtypes, isinstance(data.x, tuple)
+        )
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Signature:
@@ -60,7 +62,9 @@ class Signature:
         for v, shape, dtype in zip(given, self.shapes, self.dtypes, strict=True):
             t = v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v))
             if tuple(t.shape[1:]) != shape or t.dim() != len(shape) + 1:
-                raise EquipoiseError(f"inputs of shape {tuple(t.shape)} came; the model was trained on rows of shape {shape}: give (n, {', '.join(map(str, shape))}).")
+                raise EquipoiseError(
+                    f"inputs of shape {tuple(t.shape)} came; the model was trained on rows of shape {shape}: give (n, {', '.join(map(str, shape))})."
+                )
             out.append(t.to(getattr(torch, dtype)))
         return tuple(out) if self.many else out[0]
 
@@ -92,7 +96,16 @@ class Run:
     ``history``: one dict per epoch (epoch, loss, rate, stop_loss, …); losses of training are those of the objective.
     """
 
-    def __init__(self, program: Program, recipe: Recipe, state: State, const: Const, record: Record, signature: Signature, data: Data | None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        recipe: Recipe,
+        state: State,
+        const: Const,
+        record: Record,
+        signature: Signature,
+        data: Data | None,
+    ) -> None:
         self.program, self.recipe, self.state, self.const = program, recipe, state, const
         self.record, self.signature, self.data = record, signature, data
 
@@ -119,7 +132,9 @@ class Run:
 
     @cached_property
     def _techniques(self) -> dict[str, Any]:
-        return {k: t.bind({n: float(v) for n, v in self.const.knobs[k].items()}) for k, t in self.program.by_key.items()}
+        return {
+            k: t.bind({n: float(v) for n, v in self.const.knobs[k].items()}) for k, t in self.program.by_key.items()
+        }
 
     @cached_property
     def _folded(self) -> tuple[nn.Module, list[str]]:
@@ -180,9 +195,15 @@ class Run:
         scores = scores or ({s: self.score(s) for s in ("assess", "test")} if self.data is not None else {})
         plain = {k: v.detach().cpu().contiguous().clone() for k, v in self.model.state_dict().items()}
         files.write_bytes(folder / "weights.safetensors", lambda path: save_file(plain, path))
-        everything = tree.flatten({"state": {k: self.state[k] for k in ("params", "buffers")}, "fitted": self.const.fitted})
+        everything = tree.flatten(
+            {"state": {k: self.state[k] for k in ("params", "buffers")}, "fitted": self.const.fitted}
+        )
         everything = {k: v.detach().cpu().contiguous().clone() for k, v in everything.items()}
-        metadata = {"signature": json.dumps(files.plain(asdict(self.signature))), "precision": self.program.precision, "model": self.record.model}
+        metadata = {
+            "signature": json.dumps(files.plain(asdict(self.signature))),
+            "precision": self.program.precision,
+            "model": self.record.model,
+        }
         files.write_bytes(folder / "state.safetensors", lambda path: save_file(everything, path, metadata))
         files.write_text(folder / "recipe.yaml", self.recipe.to_yaml())
         files.write_text(folder / "history.csv", _csv(self.history))
@@ -209,7 +230,9 @@ def load(folder: str | Path, *, model: Any = None, data: Data | None = None) -> 
 
     folder = Path(folder)
     if not (folder / "run.json").is_file():
-        raise EquipoiseError(f"{folder} holds no finished run (run.json is not there): give a folder written by train, or resume it.")
+        raise EquipoiseError(
+            f"{folder} holds no finished run (run.json is not there): give a folder written by train, or resume it."
+        )
     try:
         saved = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         recipe = Recipe.from_yaml((folder / "recipe.yaml").read_text(encoding="utf-8"))
@@ -222,15 +245,24 @@ def load(folder: str | Path, *, model: Any = None, data: Data | None = None) -> 
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as e:
         if isinstance(e, EquipoiseError):
             raise
-        raise EquipoiseError(f"{folder} is damaged ({type(e).__name__}: {str(e)[:100]}): train again or restore the folder.") from None
-    program, state, const = rebuild(model or record.model, recipe, signature, tree.unflatten(flat), metadata["precision"])
+        raise EquipoiseError(
+            f"{folder} is damaged ({type(e).__name__}: {str(e)[:100]}): train again or restore the folder."
+        ) from None
+    program, state, const = rebuild(
+        model or record.model, recipe, signature, tree.unflatten(flat), metadata["precision"]
+    )
     return Run(program, recipe, state, const, record, signature, data)
 
 
 def versions() -> dict[str, str]:
     from . import __version__
 
-    return {"equipoise": __version__, "torch": str(torch.__version__), "numpy": np.__version__, "python": platform.python_version()}
+    return {
+        "equipoise": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _csv(rows: Sequence[Mapping[str, float]]) -> str:

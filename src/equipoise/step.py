@@ -76,6 +76,7 @@ class Program:
         self.net.module.to(device=device, dtype=self.dtype)
         self.objective = Objective(self.net, self.techniques, task, outputs, precision)
         self.stages = {s: acting(self.techniques, s) for s in ("gradient", "grads", "update", "project", "init")}
+        self.compiled: dict[Any, Any] = {}  # compiled steps by executor, size and batch
         self.gates_open: frozenset[str] = frozenset()  # keys of gated techniques that are fully on in every run
         self._streams = torch.tensor([signed(stream(n) << 16 | s) for n, s, _ in self.net.streams] or [0], dtype=I32)
         self._calls = torch.tensor([c for _, _, c in self.net.streams] or [0], dtype=I32)
@@ -160,7 +161,9 @@ class Program:
 
         def at(key: str) -> At:
             mine = const.fitted.get(key, {})
-            return base._replace(noise=noise(key, WHOLE, 0), host=now.host.get(key), fitted=mine, state=own.get(key, {}))
+            return base._replace(
+                noise=noise(key, WHOLE, 0), host=now.host.get(key), fitted=mine, state=own.get(key, {})
+            )
 
         batch = self.objective.batch(now.x, now.y, now.w, self.dtype)
         batch = self.objective.transform(batch, techniques, const.fitted, at)

@@ -31,7 +31,7 @@ STAGES = (
 )  # fmt: skip
 
 
-def knob(default: float, *, low: float = -math.inf, high: float = math.inf, open: str = "") -> Any:  # noqa: A002
+def knob(default: float, *, low: float = -math.inf, high: float = math.inf, open: str = "") -> Any:
     """A number that may differ between runs of one program. ``open`` names the excluded ends: "low", "high", "both"."""
     return dataclasses.field(default=default, metadata={"knob": True, "low": low, "high": high, "open": open})
 

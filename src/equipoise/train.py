@@ -28,7 +28,7 @@ def train(
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options = Options(),
 ) -> Run:
     """Train one run.
 
@@ -43,7 +43,9 @@ def train(
     member = Member(resolve(recipe, data.task, default=reference_recipe(model)), checked_seed(seed))
     run = train_members(model, [member], data, Schedule(epochs, batch_size, shuffle), options)[0]
     if run.failed:
-        raise EquipoiseError(f"training failed: {run.failed}. Lower the learning rate, add ClipGradients, or see `equipoise doctor`.")
+        raise EquipoiseError(
+            f"training failed: {run.failed}. Lower the learning rate, add ClipGradients, or see `equipoise doctor`."
+        )
     if out is not None:
         run.save(out)
     return run

@@ -53,7 +53,7 @@ class Site:
 
     def fans(self, weight: Tensor) -> tuple[float, float]:
         """(fan_in, fan_out) of torch: C/groups × kernel."""
-        return tuple(map(float, nn.init._calculate_fan_in_and_fan_out(weight)))  # type: ignore[return-value]  # noqa: SLF001
+        return tuple(map(float, nn.init._calculate_fan_in_and_fan_out(weight)))  # type: ignore[return-value]
 
     def affine(self, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         """The site's own affine map with weights ``w`` (of the module's shape) and bias ``b``."""
@@ -61,7 +61,7 @@ class Site:
         if self.kind == "linear":
             return F.linear(x, w, b)
         if m.padding_mode != "zeros":
-            x = F.pad(x, m._reversed_padding_repeated_twice, mode=m.padding_mode)  # noqa: SLF001
+            x = F.pad(x, m._reversed_padding_repeated_twice, mode=m.padding_mode)
             return _CONVOLVE[w.dim() - 2](x, w, b, m.stride, 0, m.dilation, m.groups)
         return _CONVOLVE[w.dim() - 2](x, w, b, m.stride, m.padding, m.dilation, m.groups)
 

@@ -118,7 +118,7 @@ def study(
     configurations: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options = Options(),
     progress: Any = None,
 ) -> Study:
     """Which of ``techniques`` pay on this network and this data, each with an interval; the best of them, confirmed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from .. import metrics, rng
 from ..cohort import train_members
 from ..feed import Schedule
 from ..plan import Member, Options
+from ..programs import Workshop
 from ..recipe import Recipe
 from ..run import Run
 
@@ -44,6 +45,7 @@ class Setting:
     data: Data
     schedule: Schedule
     options: Options
+    workshop: Workshop = field(default_factory=Workshop)  # all phases share programs and compiled steps
 
 
 def run_design(
@@ -58,7 +60,15 @@ def run_design(
     """Every arm with every seed and rate factor; ``order``: in which arms are run."""
     keys = [(c, x, s) for s in range(len(seeds)) for c in order for x in range(len(rates))]
     members = [Member(arms[c], seeds[s], factor=rates[x]) for c, x, s in keys]
-    runs = train_members(setting.model, members, setting.data, setting.schedule, setting.options, progress=progress)
+    runs = train_members(
+        setting.model,
+        members,
+        setting.data,
+        setting.schedule,
+        setting.options,
+        progress=progress,
+        workshop=setting.workshop,
+    )
     shape = (len(arms), len(rates), len(seeds))
     n = len(setting.data.rows["assess"])
     scores = {m: np.empty((*shape, n)) for m in names}
@@ -120,7 +130,15 @@ def run_halves(
             (fit[perm[half : 2 * half]].sort().values, next(seeds)),
         ]
     members = [Member(a, s, rows, f) for a, f in zip(arms, factors, strict=True) for rows, s in parts]
-    runs = train_members(setting.model, members, setting.data, setting.schedule, setting.options, progress=progress)
+    runs = train_members(
+        setting.model,
+        members,
+        setting.data,
+        setting.schedule,
+        setting.options,
+        progress=progress,
+        workshop=setting.workshop,
+    )
     x, _ = setting.data.select("assess")
     f = np.stack([run.outcome(x) for run in runs])
     return f.reshape(len(arms), splits, 2, *f.shape[1:]), half
@@ -136,7 +154,15 @@ def run_pair(
 ) -> list[dict[str, Array]]:
     """Per-example scores (S, n) on `test` of each recipe on the same fresh seeds."""
     members = [Member(r, s, factor=f) for r, f in zip(recipes, factors, strict=True) for s in seeds]
-    runs = train_members(setting.model, members, setting.data, setting.schedule, setting.options, progress=progress)
+    runs = train_members(
+        setting.model,
+        members,
+        setting.data,
+        setting.schedule,
+        setting.options,
+        progress=progress,
+        workshop=setting.workshop,
+    )
     fallback = Fallback(setting.data)
     each = [fallback.scores(run, "test", names) for run in runs]
     k = len(seeds)

@@ -38,7 +38,7 @@ def question(text: str) -> Question:
     entries = tuple(None if p == "none" else parse(p) for p in parts)
     if len(entries) == 1:
         entries = (None, *entries)
-    if entries[0] is None and len(entries) == 2 and entries[1] is None or len(set(entries)) < len(entries):
+    if (entries[0] is None and len(entries) == 2 and entries[1] is None) or len(set(entries)) < len(entries):
         raise EquipoiseError(f"the factor {text!r} needs two different levels, such as Dropout(0.2)|Dropout(0.5).")
     return Question(_name(entries), entries)
 
