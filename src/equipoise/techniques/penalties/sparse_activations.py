@@ -10,7 +10,7 @@ from ...errors import EquipoiseError
 from ...technique import At, Params, Technique, knob, option
 
 EDGE = 1e-6  # mean rates are read no nearer to 0 and 1 than this: the logarithms stay finite
-PROBE = 100.0  # factor on the parameters at which units without bounds show themselves
+PROBE = 1e4  # factor on the parameters at which units without bounds show themselves
 
 
 class SparseActivations(Technique):
@@ -26,7 +26,7 @@ class SparseActivations(Technique):
     Shapes: the inputs a (B, …) of every affine map that does not read the network's input, after activation and
         pooling; every entry of an example is a unit j. What several maps read is counted once.
     Errors: a network without hidden activations; `kl` where they are no rates in [0, 1] (ReLU, tanh, …), found before
-        the first step by running the first batch with 100 times the weights.
+        the first step by running the first batch with 10,000 times the weights.
     Trade: few active units an example: variance down, bias up where the code must be dense. One pass over the
         activations a step.
     Source: Lee, Ekanadham and Ng (2008); Ng (2011), Sparse autoencoder; L1: Glorot, Bordes and Bengio (2011); deck D1.
