@@ -18,6 +18,7 @@ from equipoise.errors import EquipoiseError
 
 QUICK = settings(max_examples=80, deadline=None)
 COUNTS = st.lists(st.integers(10, 60), min_size=2, max_size=6)
+GROUPS = st.lists(st.sampled_from([1, 2, 5, 9, 30]), min_size=4, max_size=60)
 SHARES = st.sampled_from([None, (0.25, 0.25, 0.25, 0.25), (50, 20, 20, 10), "70,10,10,10"])
 
 
@@ -112,7 +113,11 @@ def test_every_row_is_as_likely_to_be_in_fit():
 
 
 @QUICK
-@given(sizes=st.lists(st.integers(1, 9), min_size=4, max_size=60), seed=st.integers(0, 1000), classify=st.booleans())
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 5, 9, 30]), min_size=4, max_size=60),
+    seed=st.integers(0, 1000),
+    classify=st.booleans(),
+)
 def test_groups_stay_together(sizes, seed, classify):
     rng = np.random.default_rng(seed)
     groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -126,9 +131,22 @@ def test_groups_stay_together(sizes, seed, classify):
     assert_partition(rows, n)
     held = [set(groups[r.numpy()].tolist()) for r in rows.values()]
     assert not any(a & b for a, b in itertools.combinations(held, 2))
-    if len(sizes) >= 20:
-        off = [abs(len(rows[r]) - n * f) for r, f in zip(ROLES, FRACTIONS, strict=True)]
-        assert max(off) <= 2 * max(sizes)
+    if len(sizes) >= 20:  # a role runs over only where no role has room, and the roomiest holds a quarter of the group
+        over = [len(rows[r]) - n * f for r, f in zip(ROLES, FRACTIONS, strict=True)]
+        assert max(over) <= 0.75 * max(sizes) + 0.5
+
+
+def test_uneven_groups_still_meet_the_shares():
+    """Forty groups of 1 to 30 rows: .2 % of the rows are misplaced in the mean (4 % without account of room)."""
+    missed = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(40), rng.choice([1, 2, 5, 9, 30], 40))
+        y = torch.from_numpy(rng.normal(size=(len(groups), 1)))
+        rows = draw(None, y, None, groups=groups, seed=seed)
+        off = [abs(len(r) / len(groups) - f) for r, f in zip(rows.values(), FRACTIONS, strict=True)]
+        missed.append(sum(off) / 2)
+    assert np.mean(missed) < 0.005
 
 
 def test_groups_of_one_row_fill_the_shares_and_the_classes():

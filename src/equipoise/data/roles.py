@@ -104,10 +104,7 @@ def _divided(
 
 
 def _unlabelled_for_fit(split: Any, parts: list[Array], y: Tensor, groups: Array | None) -> Array:
-    missing = unlabelled(y)
-    for part in parts[1:]:
-        missing[part] = False  # an official row without a label is refused, not moved
-    more = np.flatnonzero(missing)
+    more = np.flatnonzero(unlabelled(y))
     if split == "time":
         return more[more < min(part.min() for part in parts[1:])]
     if groups is not None:
