@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -17,15 +16,14 @@ class TooMany(EquipoiseError):
 
 
 class Masks:
-    """A source of noise, called as (technique key, site, call). Every Bernoulli unit met in the first pass gets a bit;
-    later passes read the bits of `code`, the same mask for every row. ``net``: the network whose noise it stands in
-    for; ``most``: the units it takes at most."""
+    """A source of noise, called as (technique key, site, call). Every Bernoulli unit met in the first pass gets a bit,
+    unless its probability is 0 or 1; later passes read the bits of `code`, the same mask for every row. ``net``: the
+    network whose noise it stands in for; ``most``: the units it takes at most."""
 
     def __init__(self, net: Any, most: int) -> None:
         self._entries, self._most = net.entries, most
         self._device = next(net.module.parameters()).device
-        self._places: dict[tuple[Any, ...], int] = {}  # a draw → the number of its first bit
-        self._chances: list[Tensor] = []  # per draw, the probabilities (units,) of a bit to be set
+        self._draws: dict[tuple[Any, ...], tuple[int, Tensor]] = {}  # → its first bit, probabilities (units,)
         self.units, self.code = 0, 0
 
     def __call__(self, who: Any, site: int, call: int) -> Noise | None:
@@ -34,25 +32,27 @@ class Masks:
     @property
     def probability(self) -> Tensor:
         """Of the mask of `code`; 0-d float64."""
-        if not self.units:
-            return torch.ones((), dtype=torch.float64, device=self._device)
-        chance = torch.cat(self._chances)
-        return torch.where(self._bits(0, self.units), chance, 1 - chance).prod()
+        total = torch.ones((), dtype=torch.float64, device=self._device)
+        for draw, (_, chance) in self._draws.items():
+            total = total * torch.where(self._mask(draw), chance, 1 - chance).prod()
+        return total
 
-    def _bits(self, first: int, n: int) -> Tensor:
-        bits = [bool(self.code >> (first + i) & 1) for i in range(n)]
-        return torch.tensor(bits, dtype=torch.bool, device=self._device)
+    def _mask(self, draw: tuple[Any, ...]) -> Tensor:
+        first, chance = self._draws[draw]
+        free = (chance > 0) & (chance < 1)
+        number = first + free.cumsum(0) - 1  # of each free unit's bit
+        bit = (torch.tensor(self.code, device=self._device) >> number.clamp(min=0)) & 1
+        return torch.where(free, bit == 1, chance == 1)
 
-    def draw(self, place: tuple[Any, ...], shape: tuple[int, ...], p: Any) -> Tensor:
-        """The mask (1 row, or the shape where a draw is shared) of one draw."""
-        n = math.prod(shape)
-        if place not in self._places:
-            if self.units + n > self._most:
-                raise TooMany
+    def draw(self, draw: tuple[Any, ...], shape: tuple[int, ...], p: Any) -> Tensor:
+        """The mask (one row, or the whole shape where a draw is shared) of one draw."""
+        if draw not in self._draws:
             chance = torch.as_tensor(p, dtype=torch.float64, device=self._device).expand(shape).reshape(-1)
-            self._places[place], self.units = self.units, self.units + n
-            self._chances.append(chance)
-        return self._bits(self._places[place], n).view(shape)
+            self._draws[draw] = self.units, chance
+            self.units += int(((chance > 0) & (chance < 1)).sum())
+            if self.units > self._most:
+                raise TooMany(f"more than {self._most} units are drawn")
+        return self._mask(draw).view(shape)
 
 
 class _Coded(Noise):
@@ -67,10 +67,10 @@ class _Coded(Noise):
         return self._masks.draw((*self._place, self._number), one, p).expand(shape)
 
     def bits(self, shape: tuple[int, ...], shared: bool = False) -> Tensor:
-        raise TooMany
+        raise TooMany("a draw is not Bernoulli")
 
     def uniform(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, shared: bool = False) -> Tensor:
-        raise TooMany
+        raise TooMany("a draw is not Bernoulli")
 
     def normal(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, shared: bool = False) -> Tensor:
-        raise TooMany
+        raise TooMany("a draw is not Bernoulli")

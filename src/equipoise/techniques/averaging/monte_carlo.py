@@ -74,7 +74,7 @@ class MonteCarlo(Technique):
         """`spread`: the standard deviation of a prediction over the noise; `gap`: |f − deterministic rule|; both means
         over rows and outputs. `error`: the standard error of f, which chance adds to the gap (0 where enumerated)."""
         draws, weights = self.draws(forward, x, at)
-        w = torch.full((len(draws),), 1 / len(draws)).to(draws) if weights is None else weights.to(draws)
+        w = draws.new_full((len(draws),), 1 / len(draws)) if weights is None else weights.to(draws)
         w = w.view(-1, 1, 1)
         variance = (w * (draws - (w * draws).sum(0)) ** 2).sum(0)
         if weights is None:
