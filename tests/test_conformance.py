@@ -11,7 +11,8 @@ from torch import nn
 
 import equipoise as eq
 from equipoise import techniques as T
-from equipoise.cohort import Cohort, make_program
+from equipoise.cohort import Cohort
+from equipoise.programs import make_program
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
 from equipoise.executor import Single, Stack

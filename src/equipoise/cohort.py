@@ -91,7 +91,7 @@ class Cohort:
     def _choose(self, states: list[State], consts: list[Const]) -> Stack | Single:
         if len(self.members) > 1:
             now = next(self.feed.steps(0, [1.0] * len(self.members)))
-            per_run = {f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "row0")}
+            per_run = {f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")}
             self.why = vmap_refuses(self.program, states[:2], consts[:2], now._replace(**per_run))
             if not self.why:
                 return Stack(self.program)

@@ -22,7 +22,7 @@ class Stack:
         self.program = program
         self._graph: Compiled | None = None
         self._rows = 0  # batch size the graph is for
-        dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, rows=0, t=None, epoch=None, row0=None)  # type: ignore[arg-type]
+        dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, rows=0, t=None, epoch=None, steps=None, row0=None)  # type: ignore[arg-type]
         self._step = torch.vmap(self._one, in_dims=(0, 0, dims), randomness="error")
         self._predict = torch.vmap(self._one_prediction, in_dims=(0, 0, None))
         self._sample = torch.vmap(self._one_sample, in_dims=(0, 0, None, 0, 0), randomness="error")

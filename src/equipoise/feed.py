@@ -56,6 +56,7 @@ class Feed:
         self.total = schedule.epochs * len(self.batches)
         ones = torch.ones(len(data.y), device=program.device)
         self._weights = ones if data.weights is None else data.weights.to(program.device)
+        self._steps = torch.tensor(float(self.total), dtype=torch.float64, device=program.device)
         self._row0 = torch.zeros((), dtype=torch.int32, device=program.device)
 
     def order(self, epoch: int) -> Tensor:
@@ -86,7 +87,7 @@ class Feed:
                 rows = order[:, b : b + n]
                 drawn = {k: v[i] if v.dim() == 2 else v[i, :, :n] for k, v in host.items()}
                 x, y, w = select(self.data.x, rows), self.data.y[rows], self._weights[rows]
-                yield Now(x, y, w, keys[i], drawn, rates[i], rows, clock[i], now, self._row0)
+                yield Now(x, y, w, keys[i], drawn, rates[i], rows, clock[i], now, self._steps, self._row0)
 
 
 def select(x: Any, rows: Any) -> Any:

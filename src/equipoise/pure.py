@@ -50,7 +50,7 @@ def step(
     program, fitted = _program(model, techniques, member, x, y, task)
     knobs = program.knobs(member.techniques)
     const = Const(knobs, fitted)
-    zero = torch.zeros((), dtype=torch.int32)
+    zero, length = torch.zeros((), dtype=torch.int32), torch.tensor(float(steps), dtype=torch.float64)
 
     def init(seed: int) -> StepState:
         batch = program.objective.batch(x, y, torch.ones(len(y)), program.dtype)
@@ -62,7 +62,7 @@ def step(
         keys, rate = program.keys([s.seed], t)[0, 0], program.rates(member.techniques, t, steps)[0]
         host = {k: v[0, 0] for k, v in program.host([s.seed], [member.techniques], t, len(y)).items()}
         epoch = torch.tensor(float(s.t * len(y) // (rows_per_epoch or steps * len(y))), dtype=torch.float64)
-        now = Now(x, y, torch.ones(len(y)), keys, host, rate, torch.arange(len(y)), t[0].double(), epoch, zero)
+        now = Now(x, y, torch.ones(len(y)), keys, host, rate, torch.arange(len(y)), t[0].double(), epoch, length, zero)
         state, loss = program.step(s.state, const, now, by_autograd)
         return StepState(state, s.seed, s.t + 1), loss
 

@@ -42,6 +42,7 @@ class Now(NamedTuple):
     rows: Tensor  # the rows' numbers in the data (B,)
     t: Tensor  # step number from 0
     epoch: Tensor  # epoch from 0
+    steps: Tensor  # steps in all
     row0: Tensor  # global number of the batch's first row
 
 
@@ -157,7 +158,8 @@ class Program:
         own = state["own"]
 
         task = self.objective.task
-        base = At(self.net, t=now.t, rate=now.rate, task=task, training=True, rows=now.rows, epoch=now.epoch)
+        base = At(self.net, t=now.t, rate=now.rate, task=task, training=True, rows=now.rows)
+        base = base._replace(epoch=now.epoch, steps=now.steps)
 
         def at(key: str) -> At:
             mine = const.fitted.get(key, {})

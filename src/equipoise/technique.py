@@ -72,6 +72,7 @@ class At(NamedTuple):
     training: bool = False  # True in the training step; False in prediction and its Monte-Carlo samples
     rows: Tensor | None = None  # numbers (B,) of the batch's rows in the data: their identity over epochs
     epoch: Any = 0.0  # epoch from 0, 0-d float64 tensor
+    steps: Any = 1.0  # steps in all, 0-d float64 tensor
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(knob, option))
