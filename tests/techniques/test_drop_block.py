@@ -47,7 +47,7 @@ def test_every_pattern_of_blocks(shape: tuple[int, ...], side: int, corners: tup
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     n = shape[0] * math.prod(corners)
     every, p = Enumerated(n), 0.2
-    out = bound(T.DropBlock(p, side, "constant")).act(x.expand(2**n, *shape), at(place(len(shape) - 1), every))
+    out = bound(T.DropBlock(p, side, "none")).act(x.expand(2**n, *shape), at(place(len(shape) - 1), every))
     starts = every.outcomes.view(2**n, shape[0], *corners)
     some = range(0, 2**n, max(1, 2**n // 200))
     for i in [*some, 2**n - 1]:
@@ -56,9 +56,7 @@ def test_every_pattern_of_blocks(shape: tuple[int, ...], side: int, corners: tup
     gamma = p / s ** len(corners) * math.prod(shape[1:]) / math.prod(m - s + 1 for m in shape[1:])
     assert float(every.weights[0]) == pytest.approx((1 - gamma) ** n, rel=1e-12)
     # what is kept is scaled so that a map of ones keeps its sum, unless nothing is left
-    ones = bound(T.DropBlock(p, side, "constant")).act(
-        torch.ones(2**n, *shape), at(place(len(shape) - 1), Enumerated(n))
-    )
+    ones = bound(T.DropBlock(p, side, "none")).act(torch.ones(2**n, *shape), at(place(len(shape) - 1), Enumerated(n)))
     total = ones.flatten(1).sum(1)
     assert ((total - math.prod(shape)).abs() < 1e-3).logical_or(total == 0).all()
 
@@ -67,7 +65,7 @@ def test_the_share_dropped_is_close_to_p_and_never_more():
     """An isolated block of side s drops s^d positions and γ·corners·s^d = p·positions; overlaps take a little away."""
     x = torch.ones(4000, 2, 12, 12)
     for p, side in ((0.05, 3), (0.2, 3), (0.1, 5)):
-        share = (bound(T.DropBlock(p, side, "constant")).act(x, at(place(2), noise())) == 0).double().mean((1, 2, 3))
+        share = (bound(T.DropBlock(p, side, "none")).act(x, at(place(2), noise())) == 0).double().mean((1, 2, 3))
         se = float(share.std()) / math.sqrt(len(share))
         gamma = p * 144 / (side**2 * (13 - side) ** 2)
         covering = torch.tensor([min(i, 11, 12 - side) - max(0, i - side + 1) + 1 for i in range(12)]).double()
@@ -76,7 +74,7 @@ def test_the_share_dropped_is_close_to_p_and_never_more():
 
 
 def test_channels_and_examples_have_blocks_of_their_own():
-    dropped = bound(T.DropBlock(0.3, 3, "constant")).act(torch.ones(4000, 2, 6, 6), at(place(2), noise())) == 0
+    dropped = bound(T.DropBlock(0.3, 3, "none")).act(torch.ones(4000, 2, 6, 6), at(place(2), noise())) == 0
     assert_uncorrelated(dropped[:, 0, 3, 3], dropped[:, 1, 3, 3])
     assert_uncorrelated(dropped[1:, 0, 3, 3], dropped[:-1, 0, 3, 3])
     assert torch.corrcoef(torch.stack([dropped[:, 0, 2, 2].double(), dropped[:, 0, 2, 3].double()]))[0, 1] > 0.4
@@ -86,10 +84,10 @@ def test_channels_and_examples_have_blocks_of_their_own():
 def test_off_is_the_identity_bit_for_bit(dtype: torch.dtype):
     x = torch.randn(5, 7, 9, 9, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
     for seen in (noise(), None):
-        out = bound(T.DropBlock(0, schedule="constant")).act(x, at(place(2), seen))
+        out = bound(T.DropBlock(0, ramp="none")).act(x, at(place(2), seen))
         assert torch.equal(out, x) and out.dtype == dtype
     assert torch.equal(bound(T.DropBlock(0.5)).act(x, at(place(2), None)), x)
-    out = bound(T.DropBlock(0, schedule="constant")).act(x, at(place(2), noise()))
+    out = bound(T.DropBlock(0, ramp="none")).act(x, at(place(2), noise()))
     assert torch.equal(torch.autograd.grad(out.sum(), x)[0], torch.ones_like(x))
 
 
@@ -99,23 +97,23 @@ def test_the_share_rises_linearly_in_training_and_is_whole_in_samples():
     steps = [torch.tensor(s, dtype=torch.float64) for s in (0.0, 25.0, 100.0)]
     for step in steps:
         here = at(place(2), noise())._replace(t=step, steps=steps[-1])
-        fixed = bound(T.DropBlock(0.2 * float(step) / 100, 3, "constant"))
+        fixed = bound(T.DropBlock(0.2 * float(step) / 100, 3, "none"))
         assert torch.equal(t.act(x, here), fixed.act(x, at(place(2), noise())))
-    sample, whole = (k.act(x, at(place(2), noise(), False)) for k in (t, bound(T.DropBlock(0.2, 3, "constant"))))
+    sample, whole = (k.act(x, at(place(2), noise(), False)) for k in (t, bound(T.DropBlock(0.2, 3, "none"))))
     assert torch.equal(sample, whole)
 
 
 def test_bfloat16_counts_exactly():
     """Of 16,384 positions bfloat16 could tell only every 64th apart."""
     x = torch.ones(3, 4, 64, 64, dtype=torch.bfloat16)
-    out = bound(T.DropBlock(0.1, 5, "constant")).act(x, at(place(2), noise()))
+    out = bound(T.DropBlock(0.1, 5, "none")).act(x, at(place(2), noise()))
     for row in out:
         exact = torch.tensor(row.numel() / int((row != 0).sum())).bfloat16()
         assert torch.equal(row[row != 0].unique(), exact[None])
 
 
 def test_it_arrives_in_a_training_step(images: Data):
-    step = OneStep(Cnn, images, T.DropBlock(0.3, 3, "constant"))
+    step = OneStep(Cnn, images, T.DropBlock(0.3, 3, "none"))
 
     def forward(p: Any) -> Tensor:
         h = F.relu(F.conv2d(step.standardized, p["c1.weight"], p["c1.bias"]))

@@ -14,6 +14,8 @@ import equipoise as eq
 from equipoise import techniques as T
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
+from equipoise.plan import Member, group
+from equipoise.recipe import Recipe
 
 from ..models_of_users import Cnn, Lstm, Shared, mlp
 from ..noise_support import (
@@ -176,10 +178,17 @@ def test_a_model_without_hidden_units_is_refused():
     Noisy(nn.Sequential(nn.Linear(6, 2)), x, T.Dropout(0, 0))
 
 
+def test_rates_share_a_program_but_masks_over_inputs_are_drawn_where_needed_only():
+    members = [Member(Recipe(t), 0) for t in (T.Dropout(0.5), T.Dropout(0.2), T.Dropout(0.5, 0.1), T.Dropout(0.3, 0.2))]
+    programs = group([*members, Member(Recipe(), 0)])
+    assert [indices for _, indices in programs] == [[0, 1, 4], [2, 3]]
+
+
 def test_dense_leaves_convolutions_alone_and_the_output_is_never_dropped():
     x = torch.randn(4, 2, 8, 8)
     acting = lambda *a, **k: [s.name for s in Noisy(Cnn(), x, T.Dropout(*a, **k)).net.sites if s.acts]  # noqa: E731
-    assert acting() == ["fc"] and acting(where="all") == ["c1", "c2", "fc"] and acting(where="c*") == ["c1", "c2"]
+    assert acting() == ["fc"] and acting(where="all") == ["c2", "fc"] and acting(where="c*") == ["c2"]
+    assert acting(0.5, 0.1) == ["fc"] and acting(0.5, 0.1, where="all") == ["c1", "c2", "fc"]
     net = Noisy(Cnn(), x, T.Dropout(0.99, where="all"))
     assert (net(x, True) != 0).all()
 

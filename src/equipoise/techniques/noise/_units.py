@@ -24,7 +24,7 @@ def factors(x: Tensor, p: Any, noise: Noise, shape: tuple[int, ...] | None = Non
 
 
 def drop(x: Tensor, p: Any, noise: Noise, shape: tuple[int, ...] | None = None) -> Tensor:
-    """r ⊙ x; at p = 0 it is x, bit for bit. A product costs a fourth of choosing between x/(1 − p) and 0 (eager CPU)."""
+    """r ⊙ x; at p = 0 it is x, bit for bit. A product costs a fourth of choosing between x/(1 − p) and 0 (CPU)."""
     return (x * factors(x, p, noise, shape)).to(x.dtype)
 
 

@@ -23,8 +23,8 @@ class DropBlock(Technique):
     overlap, so a little less than p is dropped, and E[x̃] = x holds on average over a map, not at each position.
 
     Knobs: `p` = share of positions to drop, in [0, 1); 0 switches it off.
-    Options: `side` = s ≥ 1, cut to the shortest axis of a smaller map (1 drops single positions); `schedule` = "linear"
-        (default, as the paper advises: p·t/steps at step t) or "constant"; `where` = "all" (default: every convolution
+    Options: `side` = s ≥ 1, cut to the shortest axis of a smaller map (1 drops single positions); `ramp` = "linear"
+        (default, as the paper advises: p·t/steps at step t) or "none"; `where` = "all" (default: every convolution
         that reads hidden units), or names, which may read the network's input.
     Shapes: convolution inputs (B, C, …) with one to three spatial axes.
     Errors: a `where` that names no convolution; a side below 1.
@@ -38,7 +38,7 @@ class DropBlock(Technique):
     kinds = ("image", "sequence")
     p: float = knob(0.1, low=0.0, high=1.0, open="high")
     side: int = option(7)
-    schedule: str = option("linear", choices=("linear", "constant"))
+    ramp: str = option("linear", choices=("linear", "none"))
     where: Any = option("all")
 
     def check(self) -> None:
@@ -58,7 +58,7 @@ class DropBlock(Technique):
         lengths = x.shape[2:]
         s = min(self.side, *lengths)
         corners = tuple(n - s + 1 for n in lengths)
-        p = self.p * (at.t / at.steps) if self.schedule == "linear" and at.training else self.p
+        p = self.p * (at.t / at.steps) if self.ramp == "linear" and at.training else self.p
         gamma = p * (math.prod(lengths) / (s ** len(lengths) * math.prod(corners)))
         exact = torch.promote_types(x.dtype, torch.float32)  # bfloat16 cannot count beyond 256
         blocks = at.noise.bernoulli((*x.shape[:2], *corners), gamma).to(exact)

@@ -43,6 +43,16 @@ class Dropout(Technique):
     def check(self) -> None:
         check_units(self)
 
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """Runs that drop inputs have a program of their own: the others need no masks over inputs, often the widest."""
+        return (*super().structure, ("inputs", self.p_input > 0))
+
+    def sites(self, net: Any) -> list[Any]:
+        chosen = net.select(self.where)
+        hidden = [s for s in chosen if not s.reads_input]
+        return hidden if hidden and self.p_input == 0 else chosen
+
     def build(self, net: Any) -> None:
         chosen = self.sites(net)
         if self.p > 0 and self.p_input == 0 and all(s.reads_input for s in chosen):
