@@ -170,13 +170,18 @@ def test_compiled_draws_have_the_same_bits():
 
 
 @pytest.mark.slow
-def test_draws_compiled_by_inductor_have_the_same_bits():
-    compiled = torch.compile(draws, fullgraph=True)
+@pytest.mark.parametrize("runs", [None, 3], ids=["alone", "stacked"])
+def test_draws_compiled_by_inductor_have_the_same_bits(runs: int | None):
+    """Also where three runs are stacked: Inductor has computed integer products of stacked scalars in float32."""
+    compiled = torch.compile(draws if runs is None else torch.vmap(draws), fullgraph=True)
     for step in range(3):
-        bits, uniform, bernoulli, normal = compiled(key_of(step=step))
-        plain = draws(key_of(step=step))
-        assert same((bits, uniform, bernoulli), plain[:3])
-        torch.testing.assert_close(normal, plain[3], rtol=1e-12, atol=1e-12)  # log and cos of another library
+        keys = [key_of(seed=s, step=step) for s in range(runs or 1)]
+        out = compiled(keys[0] if runs is None else torch.stack(keys))
+        for i, key in enumerate(keys):
+            *exact, normal = out if runs is None else (v[i] for v in out)
+            plain = draws(key)
+            assert same(tuple(exact), plain[:3])
+            torch.testing.assert_close(normal, plain[3], rtol=1e-12, atol=1e-12)  # another library's log and cos
 
 
 def test_stacked_runs_draw_what_they_would_alone():
