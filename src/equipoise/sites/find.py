@@ -60,7 +60,7 @@ def observe(model: nn.Module, x: Any) -> Trace:
         return hook
 
     for name, m in model.named_modules():
-        if name:
+        if name or kind_of(m):  # the root only where it is an affine map itself
             handles.append(m.register_forward_hook(note(name), with_kwargs=True))
     saved = {k: v.clone() for k, v in model.named_buffers()}
     try:
