@@ -148,6 +148,10 @@ def interval(
     - SE² = max(seed + B − E, seed, B): seed + B counts the residual error twice. A maximum that is a single part has
       that part's df, else SE⁴/(seed²/ν + B²/(n−1) + E²/((S−1)(n−1))) (Satterthwaite 1946).
 
+    Coverage of the 95 % interval, 20,000 simulated 2^(7−3) studies each (``benchmarks/evidence/simulate.py``), S = 2,
+    3, 5: .953 to .969 where this model holds; .89 (S = 2) to .93 (S = 5) for an effect that itself moves with the seed,
+    at four times the others' variance; without the example part .56 to .94 on a shared assessment set.
+
     One arm alone (N = 1, a mean, not a difference) has its own variance only, on S−1 df; with N = 2 both are the same.
     Raises EquipoiseError for S < 2 or n < 2, where an error cannot be measured.
     """
