@@ -1,4 +1,4 @@
-"""SparseActivations against activations written out by hand and SciPy's entropies; units that are no rates are refused."""
+"""SparseActivations against activations written out by hand and SciPy's entropies; and whom it refuses."""
 
 from __future__ import annotations
 
