@@ -17,7 +17,7 @@ class EMA(Technique):
     Training goes on with θ, and so do the curves and the decisions on `stop`. Batch-norm statistics are measured anew
     for the average on the clean fit rows.
 
-    Knobs: `decay` = d in [0, 1); 0 switches it off. The average reaches back about 1/(1 − d) steps.
+    Knobs: `decay` = d in [0, 1); 0 switches it off. It reaches back about 1/(1 − d) steps, 100 by default.
     Shapes: state e, one tensor per parameter.
     Trade: variance down at no bias where the run has settled; behind where it has not: keep 1/(1 − d) well below T. One
         multiply-add and one copy per parameter.

@@ -31,7 +31,8 @@ class Snapshot(Technique):
     """
 
     slot = "schedule"
-    turn = 1  # after the optimizer
+    turn = 3  # after the optimizer and everything that moves its weights
+    conflicts = dict.fromkeys(("EMA", "SWA"), "each of them decides which weights are kept.")
     floor: float = knob(0.0, low=0.0, high=1.0, open="high")
     members: int = option(5)
     mean: str = option("arithmetic", choices=MEANS)
