@@ -40,13 +40,13 @@ _HOME: dict[str, str | None] = {
     "knob": "technique",
     "techniques": None,
     "train": "train",
-    "train_many": "cohort",
+    "train_many": "training",
     "step": "pure",
     "study": "study",
     "doctor": "doctor",
     "search": "search",
     "bias_variance": "bias_variance",
-    "load": "run",
+    "load": "combined",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,12 +15,7 @@ from .compiling import can_compile, repays
 from .errors import EquipoiseError
 from .executor import Single, Stack, vmap_refuses
 from .feed import Feed, Schedule, fit_preparation, select
-from .plan import STACK, Member, Options, Plan, group, stacks, threads
-from .programs import Workshop, warnings_for
-from .progress import tracker
-from .recipe import resolve
-from .reference import reference_recipe
-from .run import Record, Run, Signature
+from .plan import Member, Options
 from .step import Const, Now, Program, State
 from .technique import At, Batch
 
@@ -176,7 +170,7 @@ class Cohort:
         """Ask every deciding technique; True where this epoch's weights are the best so far."""
         best = False
         for key, t in self.members[i].techniques.items():
-            if "epoch" in t.stages():
+            if "epoch" in t.acts_in():
                 run.deciding[key], verdict = t.epoch(run.history, run.deciding.get(key, {}))
                 run.factor *= verdict.factor
                 best |= verdict.best
@@ -210,15 +204,21 @@ class Cohort:
 
     def result(self, i: int) -> State:
         """The state of run ``i`` after its end: best or last weights, then the `finish` stage."""
-        run, const = self.runs[i], self.executor.member(self.const, i)
-        state = self.executor.member(self.kept if run.best or run.ended else self.state, i)
+        state = self._last(i)
         params, buffers = state["params"], state["buffers"]
         for t in self.members[i].techniques.values():
-            if "finish" in t.stages():
-                mine, own = const.fitted.get(t.key, {}), state["own"].get(t.key, {})
-                at = At(self.program.net, fitted=mine, state=own, forward=self._passes(i, const))
-                params, buffers = t.finish(params, buffers, at)
+            if "finish" in t.acts_in():
+                params, buffers = t.finish(params, buffers, self.at_end(i, t.key))
         return {"params": params, "buffers": buffers, "own": state["own"]}
+
+    def _last(self, i: int) -> State:
+        """Best or last state of run ``i``."""
+        return self.executor.member(self.kept if self.runs[i].best or self.runs[i].ended else self.state, i)
+
+    def at_end(self, i: int, key: str) -> At:
+        """What a technique is told at the end of run ``i``."""
+        const, own = self.executor.member(self.const, i), self._last(i)["own"]
+        return At(self.program.net, fitted=const.fitted.get(key, {}), state=own.get(key, {}), forward=self._passes(i, const))
 
     def _passes(self, i: int, const: Const) -> Callable[..., Iterator[tuple[dict[str, Tensor], int]]]:
         """(params, buffers) → (buffers after one training-mode pass without noise, rows), for each batch of the fit rows."""
@@ -239,102 +239,3 @@ def open_gates(members: Sequence[Member]) -> frozenset[str]:
     return frozenset(
         k for k in keys if all(k in m.techniques and m.techniques[k].knobs().get("w") == 1.0 for m in members)
     )
-
-
-def train_many(
-    model: Any,
-    recipes: Sequence[Any],
-    data: Data,
-    *,
-    seeds: Sequence[int],
-    epochs: int,
-    batch_size: int = 64,
-    shuffle: str = "each",
-    out: Any = None,
-    resume: bool = False,
-    options: Options = Options(),
-) -> list[Run]:
-    """Train run i with ``recipes[i]`` from ``seeds[i]``; runs that share a program are trained together.
-
-    Run i equals `train` with that recipe and seed, noise included, to float tolerance. ``model``: a builder without
-    arguments, a reference network ("mlp(hidden=(64, 64))"), "module:function", or an nn.Module that is copied.
-    ``out``: a folder that gets one run folder per run; None writes nothing. Raises EquipoiseError for bad input.
-    """
-    recipes, seeds = list(recipes), list(seeds)
-    if len(recipes) != len(seeds) or not recipes:
-        raise EquipoiseError(
-            f"{len(recipes)} recipes and {len(seeds)} seeds came: they are zipped, so give equally many, at least one."
-        )
-    members = [
-        Member(resolve(r, data.task, default=reference_recipe(model)), checked_seed(s))
-        for r, s in zip(recipes, seeds, strict=True)
-    ]
-    done = train_members(model, members, data, Schedule(epochs, batch_size, shuffle), options)
-    if out is not None:
-        for i, run in enumerate(done):
-            run.save(Path(out) / f"run-{i:04d}")
-    return done
-
-
-def train_members(
-    model: Any,
-    members: Sequence[Member],
-    data: Data,
-    schedule: Schedule,
-    options: Options,
-    *,
-    progress: Any = None,
-    workshop: Workshop | None = None,
-) -> list[Run]:
-    """`train_many` for members that are made already (own rows, own rate factors)."""
-    data, used, workshop = data.to(options.resolved_device()), threads(options), workshop or Workshop()
-    runs: dict[int, Run] = {}
-    with tracker(options.progress, progress) as track:
-        track.total(len(members) * schedule.epochs)
-        for techniques, indices in group(members, workshop.known):
-            program = workshop.program(model, techniques, members[indices[0]], data, options)
-            cohorts = stacks(members, indices, STACK)
-            size = max(map(len, cohorts))
-            for some in cohorts:
-                padded = [
-                    *some,
-                    *[some[-1]] * (size - len(some) if len(some) > 1 else 0),
-                ]  # one size: one compiled step
-                began = time.perf_counter()
-                cohort = Cohort(program, [members[i] for i in padded], data, schedule)
-                compile_seconds = cohort.compile(options, len(cohorts))
-                while not cohort.finished:
-                    cohort.train_epoch()
-                    track.advance(len(some), cohort.epoch, schedule.epochs)
-                track.advance(len(some) * (schedule.epochs - cohort.epoch), schedule.epochs, schedule.epochs)
-                seconds = {"compile": compile_seconds, "total": time.perf_counter() - began}
-                plan = Plan(
-                    cohort.executor.kind,
-                    cohort.compiled,
-                    options.precision,
-                    used,
-                    size,
-                    str(program.device),
-                    why=cohort.why,
-                )
-                for j, i in enumerate(some):
-                    runs[i] = _run(cohort, j, model, plan, seconds, data)
-    return [runs[i] for i in range(len(members))]
-
-
-def _run(cohort: Cohort, i: int, model: Any, plan: Plan, seconds: dict[str, float], data: Data) -> Run:
-    member, progress, s = cohort.members[i], cohort.runs[i], cohort.schedule
-    total, compiling = (seconds[k] / len(cohort.members) for k in ("total", "compile"))
-    record = Record(
-        member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), {"compile": compiling, "train": total - compiling, "total": total},
-        progress.history, [*cohort.program.net.notes, *warnings_for(member.recipe, data)], progress.ended, progress.failed,
-        model if isinstance(model, str) else "", data={"source": data.source, "fingerprint": data.fingerprint, "split": data.split_dict()},
-    )  # fmt: skip
-    const = cohort.executor.member(cohort.const, i)
-    return Run(cohort.program, member.recipe, cohort.result(i), const, record, Signature.of(data), data)
-
-
-def checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 32:
-        raise EquipoiseError(f"seed={seed!r}: a whole number from 0 to 4294967295.")
-    return seed

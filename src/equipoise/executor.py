@@ -25,7 +25,6 @@ class Stack:
         dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, rows=0, t=None, epoch=None, steps=None, row0=None)  # type: ignore[arg-type]
         self._step = torch.vmap(self._one, in_dims=(0, 0, dims), randomness="error")
         self._predict = torch.vmap(self._one_prediction, in_dims=(0, 0, None))
-        self._sample = torch.vmap(self._one_sample, in_dims=(0, 0, None, 0, 0), randomness="error")
 
     def _one(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
         return self.program.step(state, const, now, by_transform)
@@ -33,9 +32,6 @@ class Stack:
     def _one_prediction(self, state: State, const: Const, x: Any) -> Tensor:
         p = self.program
         return p.objective.predict(state["params"], state["buffers"], x, p.bind(const.knobs), const.fitted)
-
-    def _one_sample(self, state: State, const: Const, x: Any, keys: Tensor, host: dict[str, Tensor]) -> Tensor:
-        return self.program.sample(state, const, x, keys, host)
 
     def join(self, states: Sequence[State], consts: Sequence[Const]) -> tuple[State, Const]:
         return tree.stack(list(states)), Const(

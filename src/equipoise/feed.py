@@ -101,7 +101,7 @@ def fit_preparation(
     """What techniques learn from ``rows``. A preparation sees what the ones before it made of x; the others raw rows."""
     x, y = select(data.x, rows), data.y[rows]
     learned: dict[str, dict[str, Tensor]] = {}
-    chain = sorted((t for t in techniques.values() if "prepare" in t.stages()), key=lambda t: t.turn)
+    chain = sorted((t for t in techniques.values() if "prepare" in t.acts_in()), key=lambda t: t.turn)
     for t in techniques.values():
         if t.fits() and t not in chain:
             learned[t.key] = _cast(t.fit(x, y, data), dtype)
@@ -118,7 +118,7 @@ def prepared_example(
     """Raw rows as the network will see them."""
     as_float = lambda v: v.to(dtype) if v.is_floating_point() or v.dtype == torch.uint8 else v  # noqa: E731
     x = tuple(map(as_float, x)) if isinstance(x, tuple) else as_float(x)
-    for t in sorted((t for t in techniques.values() if "prepare" in t.stages()), key=lambda t: t.turn):
+    for t in sorted((t for t in techniques.values() if "prepare" in t.acts_in()), key=lambda t: t.turn):
         x = t.prepare(x, learned[t.key])
     return x
 

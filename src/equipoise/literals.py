@@ -22,3 +22,21 @@ def call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         pass  # every way in which text fails to be a call of literals ends in the one message below
     raise ValueError(f"cannot read {text!r}: write name or name(option=value), with literal values only.")
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """Split at ``separator`` outside of parentheses, brackets and quotes."""
+    parts, depth, quote, last = [], 0, "", 0
+    for i, c in enumerate(text):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "'\"":
+            quote = c
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        elif c == separator and depth == 0:
+            parts.append(text[last:i])
+            last = i + 1
+    return [*parts, text[last:]]

@@ -21,7 +21,7 @@ Techniques = Mapping[str, Technique]
 
 def acting(techniques: Sequence[Technique], stage: str) -> list[str]:
     """Keys of the techniques that act in a stage, in the order they act."""
-    chosen = [t for t in techniques if stage in t.stages()]
+    chosen = [t for t in techniques if stage in t.acts_in()]
     return [t.key for t in sorted(chosen, key=lambda t: t.turn)]
 
 

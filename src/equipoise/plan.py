@@ -161,7 +161,7 @@ def group(
 
 
 def on_host(t: Technique) -> bool:
-    return set(t.stages()) <= HOST_STAGES
+    return set(t.acts_in()) <= HOST_STAGES
 
 
 def threads(options: Options) -> int:

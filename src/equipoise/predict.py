@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import EquipoiseError
+from .objective import NoiseOf
 from .recipe import Recipe
 from .step import Const, Program, State
 from .technique import At, Technique
@@ -21,7 +22,7 @@ class Predictor:
 
     def __init__(self, program: Program, recipe: Recipe, state: State, const: Const, seed: int) -> None:
         self.program, self.recipe, self.state, self.const, self.seed = program, recipe, state, const, seed
-        self._rule = next((t for t in recipe.active() if "predict" in t.stages()), None)
+        self._rule = next((t for t in recipe.active() if "predict" in t.acts_in()), None)
         self._techniques: Mapping[str, Technique] = {t.key: t for t in recipe.active()}
 
     def __call__(self, x: Any, samples: int | None = None) -> Tensor:
@@ -38,8 +39,8 @@ class Predictor:
             raise EquipoiseError(f"samples={samples}: at least one draw.")
         return torch.stack([self.one(x, s) for s in range(samples)])
 
-    def one(self, x: Any, sample: int | None = None) -> Tensor:
-        """The deterministic prediction, or draw number ``sample``."""
+    def one(self, x: Any, sample: int | NoiseOf | None = None) -> Tensor:
+        """The deterministic prediction, draw number ``sample``, or the one of a given source of noise."""
         p, x = self.program, _to(x, self.program.device)
         first = x[0] if isinstance(x, tuple) else x
         size = max(1, CHUNK // max(first[0].numel() if len(first) else 1, 1))
@@ -50,21 +51,21 @@ class Predictor:
                 if sample is None:
                     techniques, s = p.bind(self.const.knobs), self.state
                     parts.append(p.objective.predict(s["params"], s["buffers"], part, techniques, self.const.fitted))
-                else:
+                elif isinstance(sample, int):
                     parts.append(self._draw(part, sample, a, len(first)))
+                else:
+                    parts.append(p.sample(self.state, self.const, part, sample, {}))
         return torch.cat(parts)
 
     def _draw(self, x: Any, sample: int, row0: int, rows: int) -> Tensor:
         p = self.program
         step = torch.tensor([-1 - sample])  # training counts from 0: no draw of prediction repeats one of training
-        keys = p.keys([self.seed], step)[0, 0]
+        noise = p.noise(p.keys([self.seed], step)[0, 0], torch.tensor(row0, dtype=torch.int32, device=p.device))
         techniques = {k: self._techniques.get(k, t) for k, t in p.by_key.items()}
         n = len(x[0] if isinstance(x, tuple) else x)
-        host = {
-            k: v[0, 0] if v.dim() == 2 else v[0, 0, row0 : row0 + n]
-            for k, v in p.host([self.seed], [techniques], step, rows).items()
-        }
-        return p.sample(self.state, self.const, x, keys, host, torch.tensor(row0, dtype=torch.int32, device=p.device))
+        host = p.host([self.seed], [techniques], step, rows)
+        mine = {k: v[0, 0] if v.dim() == 2 else v[0, 0, row0 : row0 + n] for k, v in host.items()}
+        return p.sample(self.state, self.const, x, noise, mine)
 
 
 def _to(x: Any, device: torch.device) -> Any:

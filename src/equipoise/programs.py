@@ -24,22 +24,22 @@ class Workshop:
     """Programs made so far: calls that share a workshop (the phases of a study) share programs and compiled steps."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[list[Technique], Program]] = []
+        self.made: list[tuple[Any, list[Technique], Program]] = []
 
-    @property
-    def known(self) -> list[list[Technique]]:
-        return [techniques for techniques, _ in self.made]
+    def known(self, model: Any) -> list[list[Technique]]:
+        """The structures there are programs for."""
+        return [techniques for of, techniques, _ in self.made if of is model or of == model]
 
     def program(
         self, model: Any, techniques: Sequence[Technique], member: Member, data: Data, options: Options
     ) -> Program:
         check_data(member.recipe, data)
         structure = [t.structure for t in techniques]
-        for known, program in self.made:
-            if [t.structure for t in known] == structure:
+        for of, known, program in self.made:
+            if (of is model or of == model) and [t.structure for t in known] == structure:
                 return program
         program = make_program(model, techniques, member, data, options)
-        self.made.append((list(techniques), program))
+        self.made.append((model, list(techniques), program))
         return program
 
 

@@ -75,7 +75,7 @@ def search(
     done: list[Trial] = []
 
     def objective(trial: Any) -> float:
-        from .cohort import checked_seed, train_members
+        from .training import checked_seed, train_members
         from .feed import Schedule
         from .plan import Member
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import tree
 from .errors import EquipoiseError
-from .objective import Objective, acting
+from .objective import NoiseOf, Objective, acting
 from .rng import I32, Noise, mix3, shr, signed, source, stream, subkeys
 from .sites import Network
 from .sites.network import WHOLE, Pass
@@ -185,10 +185,10 @@ class Program:
         return {"params": params, "buffers": buffers, "own": own}, loss
 
     def sample(
-        self, state: State, const: Const, x: Any, keys: Tensor, host: dict[str, Tensor], row0: Any = 0
+        self, state: State, const: Const, x: Any, noise: NoiseOf, host: Mapping[str, Tensor]
     ) -> Tensor:
         """One Monte-Carlo prediction: every random technique draws once, batch statistics stay those of prediction."""
-        techniques, noise = self.bind(const.knobs), self.noise(keys, row0)
+        techniques = self.bind(const.knobs)
 
         def at(key: str) -> At:
             fitted = const.fitted.get(key, {})

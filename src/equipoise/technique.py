@@ -84,6 +84,7 @@ class Technique:
     place: ClassVar[tuple[str, ...]] = ()  # options that name the place (where, on): one entry of a class per value
     off: ClassVar[Mapping[str, float] | None] = None  # knobs at which training does not notice the technique
     random: ClassVar[bool] = False  # draws noise: gets a stream of its own
+    per_unit: ClassVar[bool] = False  # `affine` draws per input unit: maps that read one tensor share the draw
     turn: ClassVar[int] = 0  # order inside a stage: smaller first, then the recipe's order
     phase: ClassVar[str] = "raw"  # `batch` stage: "raw" (before the preparation) or "mixed" (after it)
     tasks: ClassVar[tuple[str, ...]] = ("classify", "regress")
@@ -184,6 +185,10 @@ class Technique:
         """The stages this class acts in, in the order of STAGES."""
         aliases = {"prepare": ("prepare", "prepare_target"), "rate": ("schedule",), "update": ("start", "update")}
         return tuple(s for s in STAGES if any(_overrides(cls, m) for m in aliases.get(s, (s,))))
+
+    def acts_in(self) -> tuple[str, ...]:
+        """The stages this entry acts in: the class's, narrowed where an option picks among them."""
+        return self.stages()
 
     @classmethod
     def fits(cls) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cohort import checked_seed, train_members
+from .training import checked_seed, train_members
 from .errors import EquipoiseError
 from .feed import Schedule
 from .plan import Member, Options

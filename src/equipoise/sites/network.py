@@ -117,7 +117,7 @@ class Network:
                     self.reserve(t.key, s.index, s.calls)
 
     def _place(self, t: Technique) -> None:
-        stages = t.stages()
+        stages = t.acts_in()
         if "act" not in stages and "affine" not in stages:
             return
         chosen: list[Site] = t.sites(self)
@@ -219,8 +219,9 @@ class Network:
                 z = plain(x, *args, **kwargs)
             else:
                 m: Any = site.module
-                at = now.at_site(site.affine_by, site, (site.index, min(call, site.calls - 1)))
-                z = now.techniques[site.affine_by].affine(x, m.weight, m.bias, at)
+                t = now.techniques[site.affine_by]
+                at = now.at_site(site.affine_by, site, source if t.per_unit else (site.index, min(call, site.calls - 1)))
+                z = t.affine(x, m.weight, m.bias, at)
             layer = site.module._modules.get(NORM)
             return z if layer is None else layer.gated(z, now.techniques[site.norm_by])
 

@@ -172,7 +172,8 @@ def make_design(
     ``interactions``: pairs of factor numbers that get an estimate of their own. Columns are assigned by a permutation
     search that maximizes the D-efficiency of main effects and declared interactions together, which puts declared
     interactions of a regular design into distinct alias classes. Signs (which half of a column is "off"), columns
-    (among equally good assignments) and run order are drawn from ``seed`` (numpy's Philox).
+    (among equally good assignments) and run order are drawn from ``seed`` (numpy's Philox). The signs are those that make
+    a run drawn at random the baseline, every factor off: δ and the recommendation rest on a baseline that was measured.
 
     Raises EquipoiseError where the factors, the size or the interactions do not fit, naming what would.
     """
@@ -182,7 +183,10 @@ def make_design(
     base = base_design(tuple(len(f.levels) for f in factors), configurations)
     slots = assign(base, [len(f.levels) for f in factors], pairs, rng)
     cells = np.stack([base.cells[s] for s in slots], axis=1)
-    coding = [_coding(len(f.levels), int(base.values[s]), rng) for f, s in zip(factors, slots, strict=True)]
+    off = cells[int(rng.integers(len(cells)))]  # the run drawn to be the baseline: it is always among those trained
+    coding = [
+        _coding(len(f.levels), int(base.values[s]), int(o), rng) for f, s, o in zip(factors, slots, off, strict=True)
+    ]
     matrix = np.stack([np.array(c)[cells[:, k]] for k, c in enumerate(coding)], axis=1)
     order = rng.permutation(len(matrix))
     matrix.setflags(write=False)
@@ -231,10 +235,11 @@ def _products(d: Array, e: Array) -> Array:
     return 2.0 * (d[:, :, None] * e[:, None, :]).reshape(len(d), -1)
 
 
-def _coding(levels: int, values: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """The level of each value of a column, in random order; the value left over by three levels is "off" again."""
-    of = [*range(levels), *[0] * (values - levels)]
-    return tuple(int(v) for v in rng.permutation(of))
+def _coding(levels: int, values: int, off: int, rng: np.random.Generator) -> tuple[int, ...]:
+    """The level of each value of a column: value ``off`` is off, the others in random order; the value left over by three
+    levels is "off" again."""
+    others = iter(rng.permutation([*range(1, levels), *[0] * (values - levels)]))
+    return tuple(0 if v == off else int(next(others)) for v in range(values))
 
 
 def _resolution(matrix: Array) -> str:

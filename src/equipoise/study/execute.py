@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .. import metrics, rng
-from ..cohort import train_members
+from ..training import train_members
 from ..feed import Schedule
 from ..plan import Member, Options
 from ..programs import Workshop

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import techniques as T
 from ..errors import EquipoiseError
+from ..literals import split_outside
 from ..recipe import Recipe, parse
 from ..technique import Technique, slot_of
 from .design import Factor
@@ -74,24 +75,6 @@ def questions(given: Any) -> list[Question]:
     if not out:
         raise EquipoiseError("no technique to study: name at least one, such as --techniques Dropout,BatchNorm.")
     return out
-
-
-def split_outside(text: str, separator: str) -> list[str]:
-    """Split at ``separator`` outside of parentheses, brackets and quotes."""
-    parts, depth, quote, last = [], 0, "", 0
-    for i, c in enumerate(text):
-        if quote:
-            quote = "" if c == quote else quote
-        elif c in "'\"":
-            quote = c
-        elif c in "([{":
-            depth += 1
-        elif c in ")]}":
-            depth -= 1
-        elif c == separator and depth == 0:
-            parts.append(text[last:i])
-            last = i + 1
-    return [*parts, text[last:]]
 
 
 def default_questions(data: Data) -> list[Question]:

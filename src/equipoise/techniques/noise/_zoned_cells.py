@@ -121,7 +121,7 @@ def _direction(m: Any, suffix: str, x: Tensor, start: Any, keeping: Any) -> tupl
     (h, c), (zones, keep_h, keep_c) = start, keeping
     w, b = getattr(m, f"weight_hh{suffix}"), getattr(m, f"bias_hh{suffix}", None)
     project = getattr(m, f"weight_hr{suffix}", None)
-    inputs = F.linear(x, getattr(m, f"weight_ih{suffix}"), getattr(m, f"bias_ih{suffix}", None))
+    inputs = F.linear(x, getattr(m, f"weight_ih{suffix}"), getattr(m, f"bias_ih{suffix}", None)).unbind(0)
     times = range(len(x) - 1, -1, -1) if suffix.endswith("reverse") else range(len(x))
     outputs: list[Any] = [None] * len(x)
     for t in times:

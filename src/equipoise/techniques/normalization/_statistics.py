@@ -64,6 +64,10 @@ class BatchNormLayer(Layer):
         out, mean, inverse = torch.native_batch_norm(z, weight, self.bias, None, None, True, 0.0, r * self.epsilon)
         return out, mean, variance(inverse, r * self.epsilon), m
 
+    def updates(self, rows: int) -> int:
+        """How often one call with ``rows`` examples moves the running averages: by 1 − (1 − a)^updates in all."""
+        return 1
+
     def remember(self, mean: Tensor, var: Tensor, m: Any) -> None:
         """Into the running averages, the variance as 1/(m − 1), and into the queue of this pass."""
         self.running_mean = torch.lerp(self.running_mean, mean, self.momentum)
@@ -98,8 +102,11 @@ class GhostBatchNormLayer(BatchNormLayer):
         super().__init__(t, site)
         self.size = t.size
 
+    def updates(self, rows: int) -> int:
+        return max(rows // self.size, 1)
+
     def by_batch(self, z: Tensor, rows: int) -> Tensor:
-        ghosts = max(rows // self.size, 1)
+        ghosts = self.updates(rows)
         small, larger = divmod(rows, ghosts)  # `larger` ghosts of small + 1 rows, then the others of `small`
         per_row = z.shape[0] // rows
         cut = larger * (small + 1) * per_row
@@ -123,7 +130,8 @@ class GhostBatchNormLayer(BatchNormLayer):
     def _remember_all(self, means: Tensor, variances: Tensor) -> None:
         """As if the ghosts had come one after the other: the i-th of G weighs a(1 − a)^(G − 1 − i)."""
         a, ghosts = self.momentum, len(means)
-        weights = means.new_tensor([a * (1 - a) ** (ghosts - 1 - i) for i in range(ghosts)])[:, None]
+        later = torch.arange(ghosts - 1, -1, -1, dtype=means.dtype, device=means.device)[:, None]
+        weights = a * (1 - a) ** later
         keep = (1 - a) ** ghosts
         self.running_mean = keep * self.running_mean + (weights * means).sum(0)
         self.running_var = keep * self.running_var + (weights * variances).sum(0)

@@ -42,7 +42,7 @@ class PerInstance(Technique):
             return (v - a) / torch.where(b > a, b - a, 1.0)
         var, μ = torch.var_mean(v, dims, correction=0, keepdim=True)
         σ = var.sqrt()
-        return (v - μ) / torch.where((b > a) & (σ > 0), σ, 1.0)  # b = a: σ is rounding, and must not be blown up
+        return (v - μ) / torch.where((b > a) & (σ > 0), σ, 1.0)  # b = a: a compiled σ may be rounding
 
     def _axes(self, v: Tensor) -> list[int]:
         if self.over == "all":

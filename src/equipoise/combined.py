@@ -1,0 +1,101 @@
+"""A run of several members (Ensemble, Bagging, Snapshot): their predictions are combined by the recipe's entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .export import exportable
+from .plan import Member
+from .recipe import Recipe, parse
+from .run import Record, Run
+from .technique import Technique
+
+if TYPE_CHECKING:
+    from .data import Data
+
+
+def entry_of_members(recipe: Recipe) -> Technique | None:
+    """The entry that decides which members a run has, if there is one."""
+    return next((t for t in recipe.active() if "runs" in t.acts_in() or hasattr(t, "snapshots")), None)
+
+
+def expand(member: Member, data: Data) -> list[tuple[Member, str]]:
+    """The members of one run, each with the network it takes ("" for the run's own)."""
+    t = entry_of_members(member.recipe)
+    if t is None or "runs" not in t.acts_in():
+        return [(member, "")]
+    rows = member.rows if member.rows is not None else data.rows["fit"]
+    out = []
+    for m, (seed, own) in enumerate(t.runs(member.seed, rows)):
+        entries, model = t.kind(m) if hasattr(t, "kind") else ("", "")  # type: ignore[attr-defined]
+        recipe = member.recipe
+        for text in split_entries(entries):
+            recipe = recipe.plus(parse(text))
+        out.append((replace(member, recipe=recipe, seed=seed, rows=own), model))
+    return out
+
+
+def split_entries(text: str) -> list[str]:
+    """The techniques of a comma list."""
+    from .literals import split_outside
+
+    return [e for e in split_outside(text, ",") if e.strip()]
+
+
+class CombinedRun(Run):
+    """Several trained members that predict together. ``members`` are runs of their own; the state shown is the first's."""
+
+    def __init__(self, entry: Technique, members: Sequence[Run], recipe: Recipe, record: Record, data: Data | None) -> None:
+        first = members[0]
+        super().__init__(first.program, recipe, first.state, first.const, record, first.signature, data)
+        self.entry, self.members = entry, list(members)
+
+    @property
+    def predictor(self) -> Any:  # type: ignore[override]
+        return lambda x, samples=None: self.entry.combine(torch.stack([m.predictor(x, samples) for m in self.members]))  # type: ignore[attr-defined]
+
+    @property
+    def model(self) -> nn.Module:
+        """All members as one module that takes raw inputs: each prepares them as it was fitted."""
+        return Committee([exportable(m) for m in self.members], self.entry)
+
+    @property
+    def notes(self) -> list[str]:
+        return list(dict.fromkeys(n for m in self.members for n in m.notes))
+
+    def save(self, folder: str | Path, scores: Any = None) -> Path:
+        """As `Run.save`, with every member in a folder of its own."""
+        for i, m in enumerate(self.members):
+            m.save(Path(folder) / "members" / f"{i:03d}", {})
+        return super().save(folder, scores)
+
+    def to_dict(self, scores: Any, name: str = "") -> dict[str, Any]:
+        return super().to_dict(scores, name) | {"members": len(self.members)}
+
+
+class Committee(nn.Module):
+    """Raw inputs to the combined prediction of trained members."""
+
+    def __init__(self, members: Sequence[nn.Module], entry: Technique) -> None:
+        super().__init__()
+        self.members, self._entry = nn.ModuleList(members), entry
+
+    def forward(self, x: Any) -> Tensor:
+        return self._entry.combine(torch.stack([m(x) for m in self.members]))  # type: ignore[attr-defined]
+
+
+def load_members(folder: Path, entry: Technique, run: Run, model: Any) -> CombinedRun:
+    """The members of a saved combined run."""
+    from .run import load
+
+    members = [load(f, model=model) for f in sorted((folder / "members").iterdir())]
+    return CombinedRun(entry, members, run.recipe, run.record, run.data)
+
+
+__all__ = ["Committee", "CombinedRun", "entry_of_members", "expand"]
