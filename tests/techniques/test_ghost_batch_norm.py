@@ -61,6 +61,18 @@ def test_one_ghost_is_batch_norm() -> None:
     torch.testing.assert_close(ghost.buffers, whole.buffers, rtol=0, atol=1e-15)
 
 
+def test_how_far_one_pass_moves_the_running_averages() -> None:
+    """Ghosts that are alike move them by 1 − (1 − a)^updates of the way to their statistics."""
+    model, x = network("vectors")
+    rig = Rig(model, x, GhostBatchNorm(3, momentum=0.2))
+    layer: Any = rig.net.module[0].normalization  # type: ignore[union-attr,index]
+    rig.buffers["0.normalization.running_mean"] = torch.zeros(C, dtype=x.dtype)
+    rig(x[:3].repeat(3, 1))
+    assert layer.updates(9) == 3 and layer.updates(2) == 1
+    mean = (x[:3] @ model[0].weight.T).mean(0)
+    torch.testing.assert_close(rig.buffers["0.normalization.running_mean"], (1 - 0.8**3) * mean, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["vectors", "sequences", "conv2d"])
 def test_ways_of_running_agree(kind: str) -> None:
     assert_stacked_equals_alone(GhostBatchNorm(2), kind)
