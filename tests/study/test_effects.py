@@ -150,15 +150,15 @@ class TestVerdicts:
         got = effects(self.DESIGN, {"loss": noisy(self.DESIGN, {})}, primary="loss")
         assert got.smallest == pytest.approx(0.02 * got.baseline)
 
-    def test_default_smallest_does_not_extrapolate(self) -> None:
-        """Harms that multiply fit a baseline below every run, here below zero: δ stays with what was run."""
-        every = (make_design([Factor(x, ("none", x)) for x in "ABCDEFG"], seed=s) for s in range(50))
-        design = next(d for d in every if not (d.matrix == 0).all(1).any())
-        mean = 4.0 ** design.matrix.sum(1)
-        y = mean[:, None, None] * np.random.default_rng(0).normal(1, 0.01, (16, 3, 20))
-        got = effects(design, {"loss": y}, primary="loss")
-        assert got.baseline < 0
-        assert got.smallest == pytest.approx(0.02 * y.mean((1, 2)).min())
+    def test_default_smallest_rests_on_a_measured_baseline(self) -> None:
+        """Harms that multiply fit a baseline below every run, here below zero: δ is 2 % of what was run all off."""
+        for seed in range(20):
+            design = make_design([Factor(x, ("none", x)) for x in "ABCDEFG"], seed=seed)
+            assert (design.matrix == 0).all(1).sum() == 1
+        y = 0.2 * 2.0 ** design.matrix.sum(1)[:, None, None] + np.random.default_rng(0).normal(0, 1e-3, (16, 3, 5))
+        fitted = float(design.at(np.zeros(7, dtype=int))[0] @ y.mean((1, 2)))
+        found = effects(design, {"loss": y}, primary="loss")
+        assert fitted < 0 < found.smallest and abs(found.smallest - 0.02 * 0.2) < 1e-4
 
     def test_advice_is_kept_by_the_data_it_asks_for(self) -> None:
         """An undecided effect, measured with exactly the same parts on as many more seeds as advised, is decided."""
@@ -269,18 +269,11 @@ class TestRows:
 
 
 class TestBeside:
-    def test_baseline_is_measured_or_fitted(self) -> None:
+    def test_baseline_is_measured(self) -> None:
         design = make_design([Factor(x, ("none", x)) for x in "ABC"], seed=1)
         y = np.random.default_rng(0).normal(size=(8, 2, 5))
         (off,) = np.flatnonzero((design.matrix == 0).all(1))
         assert baseline_mean(design, y) == pytest.approx(y[off].mean())
-        fraction = next(
-            d
-            for d in (make_design([Factor(x, ("none", x)) for x in "ABCDEFG"], seed=s) for s in range(50))
-            if not (d.matrix == 0).all(1).any()
-        )
-        truth = 5.0 + fraction.matrix @ np.arange(1.0, 8.0)
-        assert baseline_mean(fraction, np.repeat(truth, 6).reshape(16, 2, 3)) == pytest.approx(5.0)
 
     def test_failures_per_technique(self) -> None:
         design = make_design([Factor("norm", ("none", "batch", "layer")), Factor("B", ("none", "B"))], seed=1)

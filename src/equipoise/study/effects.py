@@ -138,8 +138,7 @@ def effects(
         raise EquipoiseError(f"primary metric {primary!r} has no scores; there are {', '.join(y)}")
     direction = {name: (better or {}).get(name) or metrics.better(name) for name in y}
     baseline = baseline_mean(design, y[primary])
-    run = y[primary].mean((1, 2))  # a fitted baseline may lie outside all that was run; δ is no place to extrapolate
-    delta = smallest_effect(primary, float(np.clip(baseline, run.min(), run.max()))) if smallest is None else smallest
+    delta = smallest_effect(primary, baseline) if smallest is None else smallest
     if not delta > 0.0 or not math.isfinite(delta):
         raise EquipoiseError(f"smallest={delta}: the smallest effect of interest is a positive number; give --smallest")
 
@@ -187,12 +186,8 @@ def smallest_effect(metric: str, baseline: float) -> float:
 
 
 def baseline_mean(design: Design, y: Array) -> float:
-    """Mean score with every factor off, y (N, S, n): measured where that configuration was run, else fitted."""
-    mean = np.asarray(y, dtype=np.float64).mean((-2, -1))
-    off = (design.matrix == 0).all(1)
-    if off.any():
-        return float(mean[off].mean())
-    return float(design.at(np.zeros(len(design.factors), dtype=int))[0] @ mean)
+    """Mean score with every factor off, y (N, S, n): every design holds that configuration."""
+    return float(np.asarray(y, dtype=np.float64)[(design.matrix == 0).all(1)].mean())
 
 
 def failures(design: Design, failed: Array) -> dict[str, int]:
