@@ -22,16 +22,29 @@ import equipoise as eq
 SOURCE = Path(eq.__file__).parent
 RANKS = {
     0: ("errors", "literals", "files", "rng", "tree", "stats", "schemas"),
-    1: ("technique", "probe", "data", "metrics"),
+    1: ("stage", "technique", "probe", "data", "metrics"),
     2: ("techniques", "probes"),
     3: ("recipe",),
     4: ("sites", "networks", "models", "reference"),
     5: ("objective",),
     6: ("step",),
-    7: ("executor", "plan", "feed", "programs", "progress", "checkpoint", "run", "predict", "report"),
-    8: ("train", "cohort", "pure"),
+    7: (
+        "compiling",
+        "executor",
+        "plan",
+        "feed",
+        "programs",
+        "progress",
+        "checkpoint",
+        "run",
+        "predict",
+        "export",
+        "combined",
+        "report",
+    ),
+    8: ("train", "training", "cohort", "pure"),
     9: ("doctor", "study", "search", "bias_variance"),
-    10: ("launch", "sklearn", "export"),
+    10: ("launch", "sklearn"),
     11: ("cli", "__init__"),
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names}
@@ -42,8 +55,11 @@ PUBLIC = [
 # Functions whose signatures the contract fixes; beside them the commands in cli.
 MANY_ARGUMENTS = {
     ("train", "train"),
-    ("cohort", "train_many"),
+    ("training", "train_many"),
     ("study", "study"),
+    ("doctor", "doctor"),
+    ("search", "search"),
+    ("bias_variance", "bias_variance"),
     ("data", "__init__"),
     ("data", "load"),
 }
@@ -141,7 +157,7 @@ def test_imports_are_acyclic():
 
 
 def test_techniques_and_probes_do_not_import_each_other_across_families():
-    """What techniques share lies in their family's folder, or above all families: a family can be read alone."""
+    """What techniques share lies in modules of its own (``_name.py``), so that each can be read and removed alone."""
     wrong = [
         shown(i)
         for i in all_imports()
@@ -149,6 +165,7 @@ def test_techniques_and_probes_do_not_import_each_other_across_families():
         and i.imported[0] == i.importer[0]
         and len(i.imported) > 2
         and i.imported[:2] != i.importer[:2]
+        and not i.imported[-1].startswith("_")
     ]
     assert not wrong
 

@@ -67,15 +67,7 @@ def draws_in_turn(chunk: int) -> Tensor:
     return torch.vmap(draw)(keys(steps(chunk, CHUNK >> 10)))
 
 
-def meeting(chunk: int) -> Tensor:
-    """Two streams with equal first key words, side by side: where two draws overlap at a lag, they run like this."""
-    first, second = keys(steps(chunk, CHUNK >> 13)), keys(steps(chunk, CHUNK >> 13), seed=1)
-    met = torch.stack([second[:, 1], first[:, 1]], -1)
-    pairs = torch.stack([torch.stack([first[:, 0].expand_as(m), m], -1) for m in met.unbind(-1)], 1)
-    return torch.vmap(torch.vmap(lambda one: Noise(one).bits((4096,))))(pairs).transpose(1, 2)
-
-
-SOURCES = (long_draws, masks, one_element, runs, draws_in_turn, meeting)
+SOURCES = (long_draws, masks, one_element, runs, draws_in_turn)
 
 
 # --- what is counted ------------------------------------------------------------------------------------------------

@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot see through __getattr__
     from . import techniques as techniques
-    from .cohort import train_many as train_many
+    from .bias_variance import bias_variance as bias_variance
+    from .combined import load as load
     from .data import Data as Data
     from .plan import Options as Options
     from .pure import step as step
     from .recipe import Recipe as Recipe
-    from .run import load as load
+    from .search import search as search
     from .study import study as study
     from .technique import Technique as Technique
     from .technique import knob as knob
     from .train import train as train
+    from .training import train_many as train_many
 
 __version__ = "0.1.0"
 
