@@ -29,24 +29,14 @@ RANKS = {
     5: ("objective",),
     6: ("step",),
     7: (
-        "compiling",
-        "executor",
-        "plan",
-        "feed",
-        "programs",
-        "progress",
-        "checkpoint",
-        "run",
-        "predict",
-        "export",
-        "combined",
-        "report",
+        "compiling", "executor", "plan", "feed", "programs", "progress", "checkpoint", "run", "predict", "export",
+        "combined", "report",
     ),
     8: ("train", "training", "cohort", "pure"),
     9: ("doctor", "study", "search", "bias_variance"),
     10: ("launch", "sklearn"),
     11: ("cli", "__init__"),
-}
+}  # fmt: skip
 RANK = {name: rank for rank, names in RANKS.items() for name in names}
 PUBLIC = [
     "Recipe", "Data", "Options", "Technique", "knob", "techniques", "train", "train_many", "step", "study", "doctor",

@@ -9,70 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, dataclass_transform
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import torch
 from torch import Tensor
 
 from .errors import EquipoiseError, nearest
-from .rng import Noise
+from .stage import STAGES, At, Batch, EpochVerdict, Params, State, knob, option
 
 if TYPE_CHECKING:
     from .data import Data
-
-Params = dict[str, Tensor]
-State = dict[str, Any]
-
-STAGES = (
-    "runs", "prepare", "build", "init", "batch", "rate", "weights", "affine", "act", "loss", "penalty", "gradient",
-    "grads", "update", "project", "epoch", "finish", "predict",
-)  # fmt: skip
-
-
-def knob(default: float, *, low: float = -math.inf, high: float = math.inf, open: str = "") -> Any:
-    """A number that may differ between runs of one program. ``open`` names the excluded ends: "low", "high", "both"."""
-    return dataclasses.field(default=default, metadata={"knob": True, "low": low, "high": high, "open": open})
-
-
-def option(default: Any, *, choices: tuple[Any, ...] | None = None) -> Any:
-    """Anything static that decides a shape or a branch; ``choices`` lists the allowed values, if they are few."""
-    return dataclasses.field(default=default, metadata={"knob": False, "choices": choices})
-
-
-class Batch(NamedTuple):
-    """One minibatch inside the step. Rows first."""
-
-    x: Any  # (B, …) tensor, or a tuple of them
-    y: Tensor  # classes: probabilities (B, C); regression: (B, T)
-    w: Tensor  # sample weights (B,)
-
-    def map_x(self, f: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch with ``f`` applied to every floating input."""
-        one = lambda v: f(v) if v.is_floating_point() else v  # noqa: E731
-        return self._replace(x=tuple(one(v) for v in self.x) if isinstance(self.x, tuple) else one(self.x))
-
-
-class At(NamedTuple):
-    """Where and when a stage is called: everything it may know beside its arguments."""
-
-    net: Any = None  # the sites.Network
-    noise: Noise | None = None  # None: the deterministic rule (prediction)
-    site: Any = None  # the sites.Site of `act` and `affine`, and of `init` and `weights` where asked for one
-    t: Any = 0.0  # step number from 0, 0-d float64 tensor
-    rate: Any = 0.0  # learning rate of this step, 0-d float64 tensor
-    host: Tensor | None = None  # what `host` drew for this step
-    fitted: Mapping[str, Tensor] = {}  # the technique's fitted tensors
-    state: Mapping[str, Any] = {}  # the technique's own state
-    activations: Sequence[Tensor] = ()  # `penalty`: inputs of the hidden sites, in order
-    batch: Batch | None = None  # `init`: the first batch, prepared
-    forward: Any = None  # `init`, `loss`, `finish`: a function given by the caller, see there
-    task: str = "classify"
-    training: bool = False  # True in the training step; False in prediction and its Monte-Carlo samples
-    rows: Tensor | None = None  # numbers (B,) of the batch's rows in the data: their identity over epochs
-    epoch: Any = 0.0  # epoch from 0, 0-d float64 tensor
-    steps: Any = 1.0  # steps in all, 0-d float64 tensor
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(knob, option))
@@ -144,7 +91,6 @@ class Technique:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.changed().items())})"
 
-    # --- data ---------------------------------------------------------------------------------------------------
     @classmethod
     def fields(cls, kind: str | None = None) -> tuple[dataclasses.Field[Any], ...]:
         """All fields, or only the "knobs" or the "options"."""
@@ -200,14 +146,13 @@ class Technique:
         """The folder of the catalogue it lives in."""
         return cls.__module__.rsplit(".", 2)[-2]
 
-    # --- before and once ------------------------------------------------------------------------------------------
     def runs(self, seed: int, rows: Tensor) -> list[tuple[int, Tensor]]:
         """One run → (seed, fit rows) of each member to train."""
         return [(seed, rows)]
 
     def fit(self, x: Any, y: Tensor, data: Data) -> dict[str, Tensor]:
-        """Learn named tensors from the fit rows: found again as ``fitted`` in the preparation, as ``at.fitted`` in the step.
-        A preparation sees what the preparations before it made of x; every other technique sees raw x, y."""
+        """Learn named tensors from the fit rows, found again as ``fitted`` or ``at.fitted``. A preparation sees what the
+        preparations before it made of x; every other technique sees raw x, y."""
         return {}
 
     def prepare(self, x: Any, fitted: Mapping[str, Tensor]) -> Any:
@@ -226,11 +171,10 @@ class Technique:
         """Add this technique to a sites.Network (a copy of the user's model)."""
 
     def init(self, params: Params, at: Callable[[Any], At]) -> Params:
-        """Start values. ``at(site)`` gives the noise of a site (``at(None)``: of the whole network); ``at(None).net.sites``
-        are the sites, ``at(None).forward(params)`` → (output, buffers) runs the first batch."""
+        """Start values. ``at(site)`` tells about a site, ``at(None)`` about the whole network: ``.noise``, ``.net.sites``;
+        ``.forward(params)`` → (output, buffers) runs the first batch."""
         return params
 
-    # --- the step ---------------------------------------------------------------------------------------------------
     def host(self, u: Any) -> Any:
         """Uniforms, numpy (steps,) or (steps, rows), to what `batch` finds in ``at.host``; knobs are floats here."""
         return u
@@ -280,25 +224,24 @@ class Technique:
         return {}
 
     def update(self, grads: Params, state: State, params: Params, at: At) -> tuple[Params, State]:
-        """Gradients to new parameters and new state; ``at.rate`` is this step's learning rate, ``at.t`` counts from 0."""
+        """Gradients to new parameters and new state, at the learning rate ``at.rate`` of step ``at.t``."""
         return params, state
 
     def project(self, params: Params, at: At) -> Params:
         """Map the updated parameters back to where they are wanted."""
         return params
 
-    # --- epoch, end, after -------------------------------------------------------------------------------------------
     def epoch(self, history: list[dict[str, float]], state: State) -> tuple[State, EpochVerdict]:
         """After each epoch, on the host, per run: own JSON-able state and what to do."""
         return state, EpochVerdict()
 
     def finish(self, params: Params, buffers: Params, at: At) -> tuple[Params, Params]:
-        """At the end: the weights and buffers to keep. ``at.state`` is the technique's own; ``at.forward(params, buffers)``
-        yields (batch statistics by buffer name, rows) for every minibatch of the clean fit rows, in training mode without noise."""
+        """At the end: the weights and buffers to keep. ``at.forward(params, buffers)`` yields (buffers after one pass in
+        training mode without noise, rows) for every minibatch of the clean fit rows."""
         return params, buffers
 
     def fold(self, plain: Any, net: Any, tensors: Mapping[str, Tensor]) -> list[str]:
-        """Write this technique's deterministic rule into the user's plain model; returns notes on what had to be kept."""
+        """Write the deterministic rule into the user's plain model; returns notes on what had to be kept."""
         return []
 
     def sites(self, net: Any) -> list[Any]:
@@ -308,15 +251,6 @@ class Technique:
     def predict(self, forward: Callable[..., Tensor], x: Any, at: At) -> Tensor:
         """Replace the prediction rule; ``forward(x, sample=None | int)`` gives probabilities or target units."""
         return forward(x)
-
-
-class EpochVerdict(NamedTuple):
-    """What a technique decides after an epoch."""
-
-    stop: bool = False  # end this run
-    best: bool = False  # this epoch's weights are the ones to restore at the end
-    factor: float = 1.0  # multiplies the learning rate from now on
-    reason: str = ""
 
 
 class Empty(Technique):
@@ -357,3 +291,19 @@ def _overrides(cls: type[Technique], method: str) -> bool:
 
 def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+__all__ = [
+    "STAGES",
+    "At",
+    "Batch",
+    "Empty",
+    "EpochVerdict",
+    "Params",
+    "State",
+    "Technique",
+    "knob",
+    "option",
+    "section",
+    "slot_of",
+]

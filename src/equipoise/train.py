@@ -32,8 +32,8 @@ def train(
 ) -> Run:
     """Train one run.
 
-    model: a builder without arguments, a reference network ("mlp(hidden=(64, 64))"), "module:function", or an nn.Module,
-    which is copied. recipe: a `Recipe` (or any sequence of techniques), completed by the default recipe: the objective
+    model: a builder without arguments, a reference network ("mlp(hidden=(64, 64))"), "module:function", or an
+    nn.Module, which is copied. recipe: a `Recipe` (or any sequence of techniques), completed by the default recipe: the objective
     of the task, AdamW(1e-3), Standardize; None takes the default of a reference network. epochs ≥ 1; batch_size 1 … N;
     shuffle: "each" epoch, "once", "never". out: a folder to write the run to; None writes nothing.
 

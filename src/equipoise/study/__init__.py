@@ -1,5 +1,6 @@
 """The study: which techniques pay on your network and your data, with honest intervals."""
 
-from .conduct import Study, prepare, study
+from .conduct import Study, study
+from .planned import prepare
 
 __all__ = ["Study", "prepare", "study"]

@@ -11,7 +11,7 @@ from .planning import precision
 
 if TYPE_CHECKING:
     from ..data import Data
-    from .conduct import StudyPlan
+    from .planned import StudyPlan
 
 CONFIRMING = 20  # runs: two recipes on ten fresh seeds
 PROBE = 3  # steps timed for the estimate

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from .. import metrics, rng
-from ..training import train_members
 from ..feed import Schedule
 from ..plan import Member, Options
 from ..programs import Workshop
 from ..recipe import Recipe
 from ..run import Run
+from ..training import train_members
 
 if TYPE_CHECKING:
     from ..data import Data
