@@ -70,6 +70,10 @@ def check_contract_of_starts(t: Technique) -> None:
         assert not torch.equal(one[name], before[name])
         if type(t).__name__ != "Constant":
             assert not torch.equal(one[name], other[name])
+    untied = copy.deepcopy(model)
+    untied.dec.weight = nn.Parameter(torch.zeros(6, 6))
+    alone, _ = started(untied, x, t, seed=5)
+    assert torch.equal(one["enc.weight"], alone["enc.weight"])  # the first user of a tied weight draws it
     assert torch.equal(one["fixed.bias"], before["fixed.bias"])  # the bias of a frozen map is the user's own
     assert not any("fixed" in note for note in p.net.notes)
     attention, p = started(Attentive(), x, t)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -54,7 +55,10 @@ def test_images(model: nn.Module) -> None:
         assert abs(var - 1) < 1e-9
 
 
-def test_a_module_called_twice_has_unit_variance_over_both_calls() -> None:
+@pytest.mark.parametrize("passes", [9, 10])
+def test_a_module_called_twice_has_unit_variance_over_both_calls(monkeypatch: pytest.MonkeyPatch, passes: int) -> None:
+    """And a tied weight is scaled where it is first used, whatever number of passes a second scaling would take."""
+    monkeypatch.setattr(sys.modules[T.LSUV.__module__], "PASSES", passes)
     model, x = Shared(), batch(6)
     params, _ = started(model, x, T.LSUV(), seed=2)
     found = variances(model, params, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,19 @@ def test_constant_instances_survive(kind: str, value: float) -> None:
     x[1] = value
     got = T.PerInstance(kind).prepare(x, {})
     assert got.isfinite().all() and got[1].abs().max() <= 1e-6 * abs(value) and got[0].abs().max() > 0.5
+
+
+def test_a_constant_instance_whose_mean_is_rounded_is_not_blown_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own kernel finds a variance of exactly 0; sums in another order, as in compiled code, do not."""
+    real = torch.var_mean
+
+    def rounded(v: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        var, mean = real(v, *args, **kwargs)
+        eps = torch.finfo(v.dtype).eps
+        return var + (eps * mean).square(), mean * (1 + eps)
+
+    monkeypatch.setattr(torch, "var_mean", rounded)
+    assert T.PerInstance().prepare(torch.full((3, 8), 0.1), {}).abs().max() < 1e-7
 
 
 def test_differences_too_small_to_square_survive() -> None:

@@ -94,6 +94,13 @@ def test_the_users_own_norm_at_the_end_is_zeroed_and_its_map_is_not(end: Callabl
     assert torch.equal(trunk(model, params, x), x)
 
 
+def test_a_norm_that_ends_the_branch_behind_an_activation() -> None:
+    model, x = Branches(lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))), batch(4, 8, 8)
+    params, _ = started(model, x, T.ZeroResidual(), seed=2)
+    assert not params["end.1.weight"].any() and params["second.weight"].any()
+    assert torch.equal(trunk(model, params, x), x)
+
+
 def test_a_norm_in_the_middle_of_a_branch_is_left_alone() -> None:
     class Middle(Branches):
         def trunk(self, x: Tensor) -> Tensor:
