@@ -103,6 +103,14 @@ def test_every_rule_keeps_the_least_stop_loss(rule: str) -> None:
     assert best == min(range(len(stop[:end])), key=stop.__getitem__) + 1
 
 
+def test_a_loss_that_stays_has_not_risen() -> None:
+    assert stopped(T.EarlyStopping("UP", strip=2, strips=1), [1.0] * 8) == (None, 1)
+    assert stopped(T.EarlyStopping("UP", strip=2, strips=2), [3.0, 1.0, 3.0, 2.0, 3.0, 2.0, 9.0, 3.0, 9.0, 4.0]) == (
+        10,
+        2,
+    )
+
+
 def test_curves_without_a_ratio() -> None:
     """Zero losses, and training losses below zero (uncertainty weights): no division, no false stop."""
     assert stopped(T.EarlyStopping("GL"), [0.0, 0.0, 0.0]) == (None, 1)
