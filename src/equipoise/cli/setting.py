@@ -71,7 +71,7 @@ def resolved(data: str, flags: dict[str, Any]) -> Setting:
         recipe_file, rows.task, default=reference_recipe(model), without=flags.get("without") or (), with_=entries
     )
     check_data(recipe, rows)
-    return Setting(rows, model, recipe, flags.get("epochs") or default_epochs(rows))
+    return Setting(rows, model, recipe, default_epochs(rows) if flags.get("epochs") is None else flags["epochs"])
 
 
 def read_recipe(path: str | None) -> Recipe | None:
