@@ -111,11 +111,14 @@ class Odd(nn.Module):
         self.twice, self.one, self.other = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 5)
         self.frozen, self.bare, self.head = nn.Linear(5, 5), nn.Linear(5, 5, bias=False), nn.Linear(5, 3)
         self.other.weight = self.one.weight
+        self.left, self.right = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.right.bias = self.left.bias
         self.frozen.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.tanh(self.twice(torch.tanh(self.twice(x))))
         h = torch.tanh(self.other(torch.tanh(self.one(h))))
+        h = torch.tanh(self.right(torch.tanh(self.left(h))))
         return self.head(torch.tanh(self.bare(torch.tanh(self.frozen(h)))))
 
 
@@ -128,10 +131,13 @@ def test_where_folding_is_not_exact_the_layer_is_kept(options: dict[str, Any]) -
         rig.descend(x * (1 + 0.2 * step), loss)
     plain, notes = rig.folded()
     torch.testing.assert_close(plain(x), rig(x, training=False), rtol=0, atol=1e-12)
+    assert plain.right.bias is plain.left.bias
     assert [n.split(" at ")[1] for n in notes] == [
         "twice is kept as a layer: the affine map is called more than once.",
         "one is kept as a layer: its weights are tied.",
         "other is kept as a layer: its weights are tied.",
+        "left is kept as a layer: its weights are tied.",
+        "right is kept as a layer: its weights are tied.",
         "frozen is kept as a layer: its weights are frozen.",
         "bare is kept as a layer: the affine map has no bias.",
     ]  # fmt: skip
