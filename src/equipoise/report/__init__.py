@@ -1,4 +1,4 @@
-"""Pages: what a study found, as one self-contained HTML file. Pages show; they compute nothing that decides anything."""
+"""Pages: what a study found, as one self-contained HTML file. They show; nothing is decided here."""
 
 from .page import study_page
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
-from html import escape
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ INK, MUTED, RULE, PAYS, COSTS, BAND, PAPER = (f"#00010{i}" for i in range(7))
 _VARIABLES = {
     INK: "ink", MUTED: "muted", RULE: "rule", PAYS: "pays", COSTS: "costs", BAND: "band", PAPER: "paper",
 }  # fmt: skip
-WIDTH, SIZE = 470, 12.0  # natural size: read at ¾ on a phone and at 1¼ on a desk, letters stay between 9 and 15 px
+WIDTH, SIZE = 430, 12.0  # natural size: letters are 10 px high on a phone (358 px wide), 15 on a desk (528 px)
 LETTER = 0.56 * SIZE  # a letter's usual width
 _SETTINGS = {
     "svg.fonttype": "none",
@@ -71,17 +71,36 @@ def short(text: str, letters: int = 24) -> str:
 
 
 def _inline(svg: str, name: str, label: str) -> str:
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # it would hold for the whole page
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    box = re.search(r'viewBox="([^"]+)"', svg)
-    assert box is not None
-    start = f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(label, quote=True)}">'
-    svg = re.sub(r"<svg[^>]*>", lambda _: start, svg, count=1)
-    svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", svg)  # names of groups, which nothing refers to
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r"#00010(\d)", lambda m: f"var(--{_VARIABLES[m[0]]})", svg)
-    return re.sub(r">\s+<", "><", svg).strip()
+    """The drawing without what a page has no use for: namespaces, metadata, styles of its own, names of groups."""
+    root = ElementTree.fromstring(svg)
+    referred = set(re.findall(r"#([\w-]+)", " ".join(v for e in root.iter() for v in e.attrib.values())))
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in ("metadata", "style"):  # a style would hold for the whole page
+                parent.remove(child)
+    for e in root.iter():
+        e.tag = e.tag.rpartition("}")[2]
+        e.attrib = dict(_attributes(e.attrib, name, referred))
+        if not (e.tag == "text" or e.tag == "tspan"):
+            e.text = None
+        e.tail = None
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _attributes(given: dict[str, str], name: str, referred: set[str]) -> Iterator[tuple[str, str]]:
+    for attribute, value in given.items():
+        attribute = attribute.rpartition("}")[2]
+        if attribute == "id":
+            if value in referred:
+                yield attribute, f"{name}-{value}"
+        elif attribute == "style":
+            value = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", value)
+            value = re.sub(r"#00010\d", lambda m: f"var(--{_VARIABLES[m[0]]})", value)
+            yield attribute, value.replace("url(#", f"url(#{name}-")
+        elif attribute == "clip-path":
+            yield attribute, value.replace("url(#", f"url(#{name}-")
+        elif attribute == "href":
+            yield attribute, value.replace("#", f"#{name}-", 1)
+        else:
+            yield attribute, value

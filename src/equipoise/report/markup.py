@@ -31,7 +31,8 @@ def table(caption: str, columns: Sequence[Column], records: Sequence[Record]) ->
     body = "".join(f"<tr>{''.join(_cell(c, r, i == 0) for i, c in enumerate(columns))}</tr>" for r in records)
     name = escape(caption, quote=True)
     return (
-        f'<div class="scroll" role="region" aria-label="{name}" tabindex="0"><table><caption>{escape(caption)}</caption>'
+        f'<div class="scroll" role="region" aria-label="{name}" '
+        f'tabindex="0"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -64,7 +65,8 @@ def figure(drawing: str, caption: str, table: str) -> str:
 
 def section(name: str, title: str, *body: str) -> str:
     """A section under a heading of its own; ``name`` is its anchor."""
-    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>{"".join(body)}</section>'
+    head = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{head}{"".join(body)}</section>'
 
 
 def paragraphs(*texts: str) -> str:

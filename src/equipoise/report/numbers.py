@@ -40,9 +40,10 @@ def plain(x: float | None, d: int) -> str:
 
 
 def signed(x: float | None, d: int) -> str:
-    """+0.021, −0.021, and 0.000 without a sign."""
-    text = plain(x, d)
-    return text if text == NONE or text.startswith("−") or float(text) == 0.0 else f"+{text}"
+    """+0.021, −0.021; what rounds to zero keeps its sign, which says on which side an interval ends."""
+    if x is None or not math.isfinite(x):
+        return NONE
+    return plain(x, d) if abs(x) < 1e-12 else f"{x:+.{d}f}".replace("-", "−")
 
 
 def between(low: float | None, high: float | None, d: int) -> str:
