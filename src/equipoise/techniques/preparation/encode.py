@@ -58,7 +58,7 @@ class Encode(Technique):
                 f"{data.columns[widest].name!r}; up to {MOST} are taken: drop it, or use Encode(categories='ordinal')."
             )
         source, code, level, fill, flag = torch.tensor(made, dtype=torch.float64, device=x.device).unbind(1)
-        fitted = {"source": source.long(), "code": code, "level": level, "fill": fill, "flag": flag}
+        fitted = {"source": source.long(), "codes": code, "level": level, "fill": fill, "flag": flag}
         return fitted | ({"ranks": ranks} if self.categories == "ordinal" else {})
 
     def _columns(self, j: int, column: Any, every: Tensor, own: Tensor, values: Tensor) -> Iterator[tuple[float, ...]]:
@@ -82,7 +82,7 @@ class Encode(Technique):
         missing = x.isnan()[..., source]
         values = (_ranked(x, fitted["ranks"]) if "ranks" in fitted else x)[..., source]
         number = torch.where(values.isnan(), fill, values)
-        symbol = fitted["level"] * (values == fitted["code"]) + fitted["flag"] * missing
+        symbol = fitted["level"] * (values == fitted["codes"]) + fitted["flag"] * missing
         return torch.where(fill.isnan(), symbol, number).to(fill.dtype)
 
 
