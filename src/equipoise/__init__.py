@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and type checkers, which cannot see through __getattr__
     from . import techniques as techniques
     from .bias_variance import bias_variance as bias_variance
-    from .combined import load as load
     from .data import Data as Data
     from .plan import Options as Options
     from .pure import step as step
     from .recipe import Recipe as Recipe
+    from .run import load as load
     from .search import search as search
     from .study import study as study
     from .technique import Technique as Technique
@@ -48,7 +48,7 @@ _HOME: dict[str, str | None] = {
     "doctor": "doctor",
     "search": "search",
     "bias_variance": "bias_variance",
-    "load": "combined",
+    "load": "run",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
