@@ -25,11 +25,11 @@ class Pooled(nn.Module):
             nn.Conv2d(2, 4, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Linear(4 * 16, 3),
+            nn.Linear(4, 3),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.pool(self.act(self.c(x))).flatten(1))
+        return self.fc(self.pool(self.act(self.c(x))).mean((2, 3)))
 
 
 def sigmoid_mlp() -> nn.Module:

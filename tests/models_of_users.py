@@ -60,7 +60,12 @@ class Shared(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.enc, self.twice, self.fixed, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(12, 3)
+        self.enc, self.twice, self.fixed, self.head = (
+            nn.Linear(6, 6),
+            nn.Linear(6, 6),
+            nn.Linear(6, 6),
+            nn.Linear(12, 3),
+        )
         self.dec = nn.Linear(6, 6)
         self.dec.weight = self.enc.weight
         self.fixed.weight.requires_grad_(False)
@@ -85,7 +90,12 @@ class OwnLayers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.c, self.bn, self.drop, self.fc = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.3), nn.Linear(4 * 36, 3)
+        self.c, self.bn, self.drop, self.fc = (
+            nn.Conv2d(2, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.Dropout(0.3),
+            nn.Linear(4 * 36, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.drop(F.relu(self.bn(self.c(x))).flatten(1)))

@@ -42,7 +42,13 @@ def test_train_writes_a_run_that_predicts(capsys: pytest.CaptureFixture[str]) ->
     saved = json.loads(out)
     jsonschema.validate(saved, schemas.load("run"))
     folder = Path("runs/wine-1")
-    assert {p.name for p in folder.iterdir()} == {"weights.safetensors", "state.safetensors", "recipe.yaml", "history.csv", "run.json"}
+    assert {p.name for p in folder.iterdir()} == {
+        "weights.safetensors",
+        "state.safetensors",
+        "recipe.yaml",
+        "history.csv",
+        "run.json",
+    }
     assert json.loads((folder / "run.json").read_text()) == saved
     np.savez("new.npz", x=np.zeros((3, 13), dtype="float32"))
     code, out, _ = run(capsys, "predict", str(folder), "new.npz", "--json")
@@ -61,7 +67,9 @@ def test_the_folder_is_never_overwritten_silently(capsys: pytest.CaptureFixture[
 
 
 def test_recipe_prints_what_is_used(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = run(capsys, "recipe", "wine", "--model", "mlp", "--without", "BatchNorm", "--with", "Nesterov(0.1)", "--json")
+    _, out, _ = run(
+        capsys, "recipe", "wine", "--model", "mlp", "--without", "BatchNorm", "--with", "Nesterov(0.1)", "--json"
+    )
     assert json.loads(out) == ["Standardize", "CrossEntropy", {"Nesterov": {"rate": 0.1}}, "He", "Cosine"]
     Path("r.yaml").write_text("- SGD: {rate: 0.2}\n")
     _, out, _ = run(capsys, "recipe", "diabetes", "--recipe", "r.yaml", "--without", "Standardize", "--json")
@@ -77,18 +85,41 @@ def test_techniques_are_machine_readable(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_study_is_written_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "study", "wine", *QUICK, "--techniques", "Dropout(0.3),WeightDecay", "--seeds", "2", "--lr", "fixed", "--out", "s", "--json")
+    code, out, _ = run(
+        capsys,
+        "study",
+        "wine",
+        *QUICK,
+        "--techniques",
+        "Dropout(0.3),WeightDecay",
+        "--seeds",
+        "2",
+        "--lr",
+        "fixed",
+        "--out",
+        "s",
+        "--json",
+    )
     assert code == 0
     saved = json.loads(out)
     jsonschema.validate(saved, schemas.load("study"))
     assert {p.name for p in Path("s").iterdir()} >= {"study.json", "effects.csv", "report.html", "recipe.yaml"}
-    assert saved["design"]["configurations"] == 4 and saved["runs"] == 8 and {e["technique"] for e in saved["effects"]} == {"Dropout", "WeightDecay"}
+    assert (
+        saved["design"]["configurations"] == 4
+        and saved["runs"] == 8
+        and {e["technique"] for e in saved["effects"]} == {"Dropout", "WeightDecay"}
+    )
 
 
 def test_plan_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "study", "wine", *QUICK, "--plan", "--json")
     plan: dict[str, Any] = json.loads(out)
-    assert code == 0 and plan["configurations"] == 16 and plan["detectable"] > plan["half_width"] > 0 and not Path("runs").exists()
+    assert (
+        code == 0
+        and plan["configurations"] == 16
+        and plan["detectable"] > plan["half_width"] > 0
+        and not Path("runs").exists()
+    )
     assert plan["checklist"]["divergence"] == "CrossEntropy()"
 
 

@@ -12,12 +12,12 @@ from torch import nn
 import equipoise as eq
 from equipoise import techniques as T
 from equipoise.cohort import Cohort
-from equipoise.programs import make_program
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
 from equipoise.executor import Single, Stack
 from equipoise.feed import Schedule
 from equipoise.plan import Member, Options, group
+from equipoise.programs import make_program
 from equipoise.recipe import Recipe, resolve
 
 from .models_of_users import FOR, Lstm, OwnLayers, Residual, Shared, mlp, pretrained
@@ -42,7 +42,9 @@ def test_every_model_trains_predicts_and_comes_back_plain(name: str, data_of: An
     prepared = run.program.objective.prepare(x, run.program.by_key, run.const.fitted)
     plain = torch.softmax(model(*prepared) if isinstance(prepared, tuple) else model(prepared), -1)
     np.testing.assert_allclose(run.predict(x), plain.detach().numpy(), atol=2e-6)
-    assert any(not torch.equal(a, b) for a, b in zip(model.state_dict().values(), build().state_dict().values(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(model.state_dict().values(), build().state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", FOR)
@@ -58,7 +60,10 @@ def test_a_run_of_a_cohort_equals_the_run_alone(name: str, precision: str, data_
     members = [Member(resolve(r, data.task), 5) for r in arms]
     [(techniques, _)] = group(members)
     program = make_program(build, techniques, members[0], data, options)
-    cohorts = {k: Cohort(program, members, data, Schedule(epochs, 16), k) for k in ((Single, Stack) if name != "lstm" else (Single,))}
+    cohorts = {
+        k: Cohort(program, members, data, Schedule(epochs, 16), k)
+        for k in ((Single, Stack) if name != "lstm" else (Single,))
+    }
     for cohort in cohorts.values():
         while not cohort.finished:
             cohort.train_epoch()
@@ -116,7 +121,10 @@ def test_residual_branches_are_found() -> None:
     from equipoise.sites import Network
 
     net = Network(Residual(), torch.randn(3, 2, 8, 8))
-    assert [(r.module, [net.sites[i].name for i in r.sites]) for r in net.residuals] == [("a2", ["a1", "a2"]), ("b2", ["b1", "b2"])]
+    assert [(r.module, [net.sites[i].name for i in r.sites]) for r in net.residuals] == [
+        ("a2", ["a1", "a2"]),
+        ("b2", ["b1", "b2"]),
+    ]
 
 
 def test_inputs_and_outputs_are_known() -> None:

@@ -16,12 +16,12 @@ from torch import nn
 import equipoise as eq
 from equipoise import techniques as T
 from equipoise.cohort import Cohort
-from equipoise.programs import make_program
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
 from equipoise.executor import Single, Stack
 from equipoise.feed import Schedule
 from equipoise.plan import Member, Options, group, on_host
+from equipoise.programs import make_program
 from equipoise.recipe import Recipe, resolve
 from equipoise.technique import Technique, section
 

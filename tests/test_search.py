@@ -26,13 +26,19 @@ def test_grid_finds_the_knob_that_trains(table: Data) -> None:
 
 @pytest.mark.parametrize("method", ["random", "tpe"])
 def test_draws_stay_in_their_range_and_repeat(method: str, table: Data) -> None:
-    a, b = (eq.search(build, None, table, {"AdamW.rate": (1e-4, 1e-1)}, trials=4, epochs=1, method=method) for _ in "ab")
+    a, b = (
+        eq.search(build, None, table, {"AdamW.rate": (1e-4, 1e-1)}, trials=4, epochs=1, method=method) for _ in "ab"
+    )
     assert a.trials == b.trials and all(1e-4 <= t.knobs["AdamW.rate"] <= 1e-1 for t in a.trials)
 
 
 @pytest.mark.parametrize(
     ("space", "text"),
-    [({"SDG.rate": [1.0]}, "no 'SDG'"), ({"AdamW.rte": [1.0]}, "Did you mean 'rate'"), ({"AdamW.rate": 3}, "neither a range")],
+    [
+        ({"SDG.rate": [1.0]}, "no 'SDG'"),
+        ({"AdamW.rte": [1.0]}, "Did you mean 'rate'"),
+        ({"AdamW.rate": 3}, "neither a range"),
+    ],
 )
 def test_unknown_knobs_are_refused(space: dict[str, object], text: str, table: Data) -> None:
     with pytest.raises(EquipoiseError, match=text):
@@ -49,7 +55,9 @@ def test_bias_and_variance_add_up_to_the_risk(table: Data) -> None:
 
 def test_a_constant_predictor_has_no_variance(targets: Data) -> None:
     """At a learning rate of nothing and a zero start every training predicts the mean of its half."""
-    found = eq.bias_variance(lambda: nn.Linear(6, 2), eq.Recipe(T.Constant(0.0), T.SGD(1e-30)), targets, splits=2, epochs=1)
+    found = eq.bias_variance(
+        lambda: nn.Linear(6, 2), eq.Recipe(T.Constant(0.0), T.SGD(1e-30)), targets, splits=2, epochs=1
+    )
     d = found.forms["squared"]
     half = targets.select("fit")[1].var(0).sum() / found.n
     assert d.variance < 10 * float(half)

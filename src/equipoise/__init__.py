@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot see through __g
     from .plan import Options as Options
     from .pure import step as step
     from .recipe import Recipe as Recipe
-    from .run import load as load
+    from .combined import load as load
     from .search import search as search
     from .study import study as study
     from .technique import Technique as Technique
@@ -48,7 +48,7 @@ _HOME: dict[str, str | None] = {
     "doctor": "doctor",
     "search": "search",
     "bias_variance": "bias_variance",
-    "load": "run",
+    "load": "combined",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from . import metrics, tree
+from .checkpoint import filled, named
 from .compiling import can_compile, repays
 from .errors import EquipoiseError
 from .executor import Single, Stack, vmap_refuses
@@ -43,7 +45,8 @@ class Progress:
 
 
 class Cohort:
-    """The training of members that share ``program``. Everything that changes is in `state`, `kept`, `runs` and `epoch`."""
+    """The training of members that share ``program``. Everything that changes is in `state`, `kept`, `runs`, and the
+    position: `epoch`, and the `losses` of the steps since; what steps are fed is a function of the position alone."""
 
     def __init__(
         self,
@@ -67,8 +70,10 @@ class Cohort:
         self.state, self.const = self.executor.join(states, consts)
         self.kept = self.state
         self.runs = [Progress() for _ in members]
-        self.epoch = 0
+        self.epoch, self.losses = 0, list[Tensor]()
         self.compiled = False
+        self.notes: list[str] = []  # what happened on the way, for the runs' records
+        self._began = time.perf_counter()
 
     def _consts(self) -> list[Const]:
         """Knobs and fitted preparation of every run; runs with the same rows and the same options share the fit."""
@@ -85,7 +90,9 @@ class Cohort:
     def _choose(self, states: list[State], consts: list[Const]) -> Stack | Single:
         if len(self.members) > 1:
             now = next(self.feed.steps(0, [1.0] * len(self.members)))
-            per_run = {f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")}
+            per_run = {
+                f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")
+            }
             self.why = vmap_refuses(self.program, states[:2], consts[:2], now._replace(**per_run))
             if not self.why:
                 return Stack(self.program)
@@ -129,17 +136,21 @@ class Cohort:
         return batch._replace(x=p.objective.prepare(batch.x, self.members[i].techniques, const.fitted))
 
     # --- an epoch -----------------------------------------------------------------------------------------------------
-    def train_epoch(self) -> None:
-        """All steps of one epoch, then the scores and decisions that follow it."""
-        losses, rate = [], torch.zeros(len(self.runs))
-        for now in self.feed.steps(self.epoch, [r.factor for r in self.runs]):
+    def train_epoch(self, waiting: Callable[[], bool] = bool) -> bool:
+        """All steps of one epoch that are left, then the scores and decisions that follow it; False where it paused
+        between two steps because something is ``waiting``."""
+        rate = torch.zeros(len(self.runs))
+        for now in islice(self.feed.steps(self.epoch, [r.factor for r in self.runs]), self.step, None):
             self.state, loss = self.executor.step(self.state, self.const, now)
-            losses.append(loss)
+            self.losses.append(loss)
             rate = now.rate
-        self.epoch += 1
-        history = torch.stack(losses).double().cpu()  # the epoch's one look at the losses
+            if waiting() and self.step < len(self.feed.batches):
+                return False
+        history = torch.stack(self.losses).double().cpu()  # the epoch's one look at the losses
+        self.epoch, self.losses = self.epoch + 1, []
         self._find_failures(history)
         self._judge(history.mean(0).tolist(), rate.tolist())
+        return True
 
     def _find_failures(self, losses: Tensor) -> None:
         """The first step at which each run's loss (steps, R) became non-finite."""
@@ -180,8 +191,41 @@ class Cohort:
         return best
 
     @property
+    def step(self) -> int:
+        """Steps done since the last epoch ended."""
+        return len(self.losses)
+
+    @property
     def finished(self) -> bool:
         return self.epoch >= self.schedule.epochs or all(r.over for r in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Time since its start, with that before a resume."""
+        return time.perf_counter() - self._began
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes: "tensors" by name, and facts that JSON can hold."""
+        held: dict[str, Any] = {"state": self.state}
+        if any(r.best or r.ended for r in self.runs):  # until then nothing was kept
+            held["kept"] = self.kept
+        if self.losses:
+            held["losses"] = torch.stack(self.losses)
+        facts = {"epoch": self.epoch, "runs": [asdict(r) for r in self.runs], "notes": self.notes}
+        return {**facts, "seconds": self.seconds, "tensors": named(held)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from `state_dict`. KeyError, ValueError or TypeError, and nothing is changed, where it does not fit."""
+        t, runs = saved["tensors"], [Progress(**r) for r in saved["runs"]]
+        state = filled({"state": self.state}, t)["state"]
+        kept = filled({"kept": self.state}, t)["kept"] if any(r.best or r.ended for r in runs) else state
+        losses = list(t["['losses']"].to(self.program.device)) if "['losses']" in t else []
+        if len(runs) != len(self.runs) or len(losses) >= len(self.feed.batches):
+            raise ValueError(f"{len(runs)} runs at step {len(losses)} do not fit {len(self.runs)} runs")
+        self.state, self.kept, self.runs, self.losses = state, kept, runs, losses
+        self.epoch, self.notes = saved["epoch"], list(saved["notes"])
+        self._began = time.perf_counter() - saved["seconds"]
 
     # --- scores and results -------------------------------------------------------------------------------------------
     def scores(self, role: str) -> dict[str, Any]:
@@ -206,7 +250,8 @@ class Cohort:
         """The state of run ``i`` after its end: best or last weights, then the `finish` stage."""
         state = self._last(i)
         params, buffers = state["params"], state["buffers"]
-        for t in self.members[i].techniques.values():
+        # those that carry weights of their own first: statistics are taken of the weights that are kept
+        for t in sorted(self.members[i].techniques.values(), key=lambda t: ("update" not in t.acts_in(), t.turn)):
             if "finish" in t.acts_in():
                 params, buffers = t.finish(params, buffers, self.at_end(i, t.key))
         return {"params": params, "buffers": buffers, "own": state["own"]}
@@ -218,10 +263,12 @@ class Cohort:
     def at_end(self, i: int, key: str) -> At:
         """What a technique is told at the end of run ``i``."""
         const, own = self.executor.member(self.const, i), self._last(i)["own"]
-        return At(self.program.net, fitted=const.fitted.get(key, {}), state=own.get(key, {}), forward=self._passes(i, const))
+        return At(
+            self.program.net, fitted=const.fitted.get(key, {}), state=own.get(key, {}), forward=self._passes(i, const)
+        )
 
     def _passes(self, i: int, const: Const) -> Callable[..., Iterator[tuple[dict[str, Tensor], int]]]:
-        """(params, buffers) → (buffers after one training-mode pass without noise, rows), for each batch of the fit rows."""
+        """(params, buffers) → (buffers after one training-mode pass without noise, rows), for each batch of fit rows."""
         p = self.program
 
         def passes(params: Any, buffers: Any) -> Iterator[tuple[dict[str, Tensor], int]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .export import exportable
 from .plan import Member
 from .recipe import Recipe, parse
-from .run import Record, Run
+from .run import Record, Run, load_run
 from .technique import Technique
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def split_entries(text: str) -> list[str]:
 class CombinedRun(Run):
     """Several trained members that predict together. ``members`` are runs of their own; the state shown is the first's."""
 
-    def __init__(self, entry: Technique, members: Sequence[Run], recipe: Recipe, record: Record, data: Data | None) -> None:
+    def __init__(
+        self, entry: Technique, members: Sequence[Run], recipe: Recipe, record: Record, data: Data | None
+    ) -> None:
         first = members[0]
         super().__init__(first.program, recipe, first.state, first.const, record, first.signature, data)
         self.entry, self.members = entry, list(members)
@@ -90,12 +92,19 @@ class Committee(nn.Module):
         return self._entry.combine(torch.stack([m(x) for m in self.members]))  # type: ignore[attr-defined]
 
 
-def load_members(folder: Path, entry: Technique, run: Run, model: Any) -> CombinedRun:
-    """The members of a saved combined run."""
-    from .run import load
+def load(folder: str | Path, *, model: Any = None, data: Data | None = None) -> Run:
+    """The run saved in ``folder``; nothing is unpickled.
 
-    members = [load(f, model=model) for f in sorted((folder / "members").iterdir())]
-    return CombinedRun(entry, members, run.recipe, run.record, run.data)
+    ``model``: the builder, where it was a Python object. ``data``: to score it again. Raises EquipoiseError in one line
+    for a folder that is unfinished or damaged, and for weights that do not fit the model.
+    """
+    run = load_run(folder, model=model, data=data)
+    entry = entry_of_members(run.recipe)
+    members = Path(folder) / "members"
+    if entry is None or not members.is_dir():
+        return run
+    each = [load_run(f, model=model, data=data) for f in sorted(members.iterdir())]
+    return CombinedRun(entry, each, run.recipe, run.record, data)
 
 
-__all__ = ["Committee", "CombinedRun", "entry_of_members", "expand"]
+__all__ = ["Committee", "CombinedRun", "entry_of_members", "expand", "load"]

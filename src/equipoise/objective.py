@@ -82,13 +82,17 @@ class Objective:
         now.activations = [] if self._activations else None
         new_buffers = dict(buffers)
 
-        def forward(x: Any) -> Tensor:
+        def forward(x: Any, weights: Params | None = None) -> Tensor:
+            if weights is not None:
+                quiet = Pass(techniques, lambda key: at(key)._replace(noise=None))
+                return self._call(self.net.held(weights, techniques), buffers, x, quiet, training=True)[0].detach()
             out, changed = self._call(held, new_buffers, x, now, training=True)
             new_buffers.update(changed)
             return out
 
         output = forward(batch.x)
-        total = techniques[self.loss_key].loss(output, batch, at(self.loss_key)._replace(forward=forward))
+        here = at(self.loss_key)._replace(forward=forward, params=params)
+        total = techniques[self.loss_key].loss(output, batch, here)
         for key in self.stages["penalty"]:
             total = total + techniques[key].penalty(params, at(key)._replace(activations=now.activations or ()))
         return total, new_buffers

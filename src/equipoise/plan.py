@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import EquipoiseError
-from .recipe import Recipe
+from .recipe import Recipe, place_of
 from .technique import Technique, slot_of
 
 HOST_STAGES = {"runs", "rate", "epoch"}  # techniques that act in no other stage never change a program
@@ -110,7 +110,7 @@ class _Group:
         ):
             return None
         both = {**self.techniques, **new}
-        slots = [slot_of(t) for t in both.values() if slot_of(t) not in (None, "normalization")]
+        slots = [place_of(t) for t in both.values() if slot_of(t) is not None]
         if len(slots) != len(set(slots)):
             return None
         before = {k: set(self.before.get(k, ())) for k in both}

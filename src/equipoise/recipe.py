@@ -41,8 +41,7 @@ class Recipe(tuple[Technique, ...]):
     def _refuse_doubles(self) -> None:
         seen: dict[str, Technique] = {}
         for t in self:
-            place = slot_of(t) if slot_of(t) in SLOTS else t.key
-            assert place is not None
+            place = place_of(t)
             if place in seen:
                 what = f"slot {place!r}" if place in SLOTS else "one place"
                 raise EquipoiseError(
@@ -78,9 +77,8 @@ class Recipe(tuple[Technique, ...]):
     # --- change -----------------------------------------------------------------------------------------------------
     def plus(self, t: Technique) -> Recipe:
         """With ``t`` in the place of the entry of its slot (or of its class and place), else appended."""
-        slot = slot_of(t)
         for i, old in enumerate(self):
-            if (slot in SLOTS and slot_of(old) == slot) or old.key == t.key or self._same_class(old, t):
+            if place_of(old) == place_of(t) or self._same_class(old, t):
                 return Recipe(*self[:i], t, *self[i + 1 :])
         return Recipe(*self, t)
 
@@ -149,6 +147,14 @@ class Recipe(tuple[Technique, ...]):
             ) from None
 
 
+def place_of(t: Technique) -> str:
+    """What one entry excludes others from: its slot (a normalization: its slot at its sites), else its class and place."""
+    slot = slot_of(t)
+    if slot in SLOTS:
+        return str(slot)
+    return f"{slot}/{t.key.partition('/')[2]}" if slot else t.key
+
+
 def default_recipe(task: str) -> Recipe:
     """The default of CONTRACT §1: objective of the task, AdamW(1e-3, decay=0), Standardize; regression: Targets."""
     T = techniques
@@ -172,8 +178,7 @@ def resolve(
         full = full.minus(name)
     taken: dict[str, Technique] = {}
     for t in with_:
-        slot = slot_of(t)
-        place = slot if slot in SLOTS and slot is not None else t.key
+        place = place_of(t)
         if place in taken:
             raise EquipoiseError(f"--with {taken[place]!r} and --with {t!r} are for the same place: give one of them.")
         taken[place] = t

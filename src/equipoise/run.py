@@ -222,8 +222,8 @@ class Run:
         }  # fmt: skip
 
 
-def load(folder: str | Path, *, model: Any = None, data: Data | None = None) -> Run:
-    """The run saved in ``folder``. ``model``: the builder, where it was a Python object; nothing is unpickled."""
+def load_run(folder: str | Path, *, model: Any = None, data: Data | None = None) -> Run:
+    """One saved run: `combined.load` without the members of an ensemble."""
     from safetensors import SafetensorError, safe_open
 
     from .programs import rebuild

@@ -75,9 +75,9 @@ def search(
     done: list[Trial] = []
 
     def objective(trial: Any) -> float:
-        from .training import checked_seed, train_members
         from .feed import Schedule
         from .plan import Member
+        from .training import checked_seed, train_members
 
         knobs = {name: _suggest(trial, name, values) for name, values in space.items()}
         member = Member(with_knobs(base, knobs), checked_seed(seed))
@@ -104,10 +104,14 @@ def find_knob(recipe: Recipe, name: str) -> tuple[Technique, str]:
     entry = recipe.find(kind)
     if entry is None:
         held = [type(t).__name__ for t in recipe.active()]
-        raise EquipoiseError(f"space {name!r}: the recipe has no {kind!r}.{nearest(kind, held)} It holds {', '.join(held)}.")
+        raise EquipoiseError(
+            f"space {name!r}: the recipe has no {kind!r}.{nearest(kind, held)} It holds {', '.join(held)}."
+        )
     fields = [f.name for f in entry.fields()]
     if knob not in fields:
-        raise EquipoiseError(f"space {name!r}: {kind} has no {knob!r}.{nearest(knob, fields)} It takes {', '.join(fields)}.")
+        raise EquipoiseError(
+            f"space {name!r}: {kind} has no {knob!r}.{nearest(knob, fields)} It takes {', '.join(fields)}."
+        )
     return entry, knob
 
 

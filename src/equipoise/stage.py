@@ -62,6 +62,7 @@ class At(NamedTuple):
     rows: Tensor | None = None  # numbers (B,) of the batch's rows in the data: their identity over epochs
     epoch: Any = 0.0  # epoch from 0, 0-d float64 tensor
     steps: Any = 1.0  # steps in all, 0-d float64 tensor
+    params: Mapping[str, Tensor] = {}  # `loss`: the parameters of this pass
 
 
 class EpochVerdict(NamedTuple):

@@ -200,7 +200,8 @@ class Technique:
         return x
 
     def loss(self, output: Any, batch: Batch, at: At) -> Tensor:
-        """Objective: network outputs and batch to a scalar, the weighted mean over rows."""
+        """Objective: network outputs and batch to a scalar, the weighted mean over rows. ``at.forward(x)`` calls the
+        network again in the same pass; ``at.forward(x, weights)`` with other weights, without noise, gradient or trace."""
         raise NotImplementedError
 
     def probabilities(self, output: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checkpoint import Folder, Keeper, asked
 from .cohort import Cohort
-from .combined import CombinedRun, entry_of_members, expand
+from .combined import CombinedRun, entry_of_members, expand, load
 from .errors import EquipoiseError
+from .executor import Single, Stack
 from .feed import Schedule
 from .plan import STACK, Member, Options, Plan, group, stacks, threads
 from .programs import Workshop, warnings_for
@@ -20,6 +22,9 @@ from .run import Record, Run, Signature
 
 if TYPE_CHECKING:
     from .data import Data
+
+EXECUTORS = {e.kind: e for e in (Single, Stack)}
+NOTHING = Keeper()  # keeps nothing
 
 
 def train_many(
@@ -39,7 +44,8 @@ def train_many(
 
     Run i equals `train` with that recipe and seed, noise included, to float tolerance. ``model``: a builder without
     arguments, a reference network ("mlp(hidden=(64, 64))"), "module:function", or an nn.Module that is copied.
-    ``out``: a folder that gets one run folder per run; None writes nothing. Raises EquipoiseError for bad input.
+    ``out``: a folder that gets one run folder per run, and checkpoints until all are finished; None writes nothing.
+    ``resume``: go on with what ``out`` holds, to the same bits; as in `train`. Raises EquipoiseError for bad input.
     """
     recipes, seeds = list(recipes), list(seeds)
     if len(recipes) != len(seeds) or not recipes:
@@ -50,11 +56,16 @@ def train_many(
         Member(resolve(r, data.task, default=reference_recipe(model)), checked_seed(s))
         for r, s in zip(recipes, seeds, strict=True)
     ]
-    done = train_members(model, members, data, Schedule(epochs, batch_size, shuffle), options)
-    if out is not None:
-        for i, run in enumerate(done):
-            run.save(Path(out) / f"run-{i:04d}")
-    return done
+    schedule = Schedule(epochs, batch_size, shuffle)
+    if out is None:
+        return train_members(model, members, data, schedule, options)
+    folders = [Path(out) / f"run-{i:04d}" for i in range(len(members))]
+    with Folder(out, asked(model, members, data, schedule), resume) as keeper:
+        if keeper.done(folders):
+            return [load(f, model=model, data=data) for f in folders]
+        runs = train_members(model, members, data, schedule, options, keeper=keeper)
+        keeper.finish(runs, folders)
+    return runs
 
 
 def train_members(
@@ -66,9 +77,12 @@ def train_members(
     *,
     progress: Any = None,
     workshop: Workshop | None = None,
+    keeper: Keeper = NOTHING,
 ) -> list[Run]:
     """`train_many` for members that are made already (own rows, own rate factors). A run whose recipe holds Ensemble,
     Bagging or Snapshot comes back as one `CombinedRun`."""
+    options = keeper.start(options)
+    threads(options)
     data, workshop = data.to(options.resolved_device()), workshop or Workshop()
     parts = [expand(m, data) for m in members]
     flat = [(member, own or model) for each in parts for member, own in each]
@@ -77,7 +91,9 @@ def train_members(
         track.total(len(flat) * schedule.epochs)
         for network in dict.fromkeys(id(net) if not isinstance(net, str) else net for _, net in flat):
             which = [i for i, (_, net) in enumerate(flat) if (net if isinstance(net, str) else id(net)) == network]
-            done = _train_network(flat[which[0]][1], [flat[i][0] for i in which], data, schedule, options, track, workshop)
+            done = _train_network(
+                flat[which[0]][1], [flat[i][0] for i in which], data, schedule, options, track, workshop, keeper
+            )
             for i, run in zip(which, done, strict=True):
                 runs[i] = run
     found = iter(r for r in runs if r is not None)
@@ -85,7 +101,14 @@ def train_members(
 
 
 def _train_network(
-    model: Any, members: Sequence[Member], data: Data, schedule: Schedule, options: Options, track: Any, workshop: Workshop
+    model: Any,
+    members: Sequence[Member],
+    data: Data,
+    schedule: Schedule,
+    options: Options,
+    track: Any,
+    workshop: Workshop,
+    keeper: Keeper,
 ) -> list[Run]:
     """All runs of one network, program by program, in cohorts of one size."""
     runs: dict[int, Run] = {}
@@ -95,27 +118,31 @@ def _train_network(
         size = max(map(len, cohorts))
         for some in cohorts:
             padding = size - len(some) if len(some) > 1 else 0  # one size: one compiled step
-            began = time.perf_counter()
-            cohort = Cohort(program, [members[i] for i in [*some, *[some[-1]] * padding]], data, schedule)
-            compiling = cohort.compile(options, len(cohorts))
+            stored = keeper.plan()
+            together = [members[i] for i in [*some, *[some[-1]] * padding]]
+            cohort = Cohort(program, together, data, schedule, EXECUTORS.get(stored.get("executor", "")))
+            cohort.why = cohort.why or stored.get("why", "")
+            mode = ("always" if stored["compiled"] else "never") if stored else options.compile
+            compiling = cohort.compile(replace(options, compile=mode), len(cohorts))
+            used, device = threads(options), str(program.device)
+            plan = Plan(cohort.executor.kind, cohort.compiled, options.precision, used, size, device, why=cohort.why)
+            keeper.restore(cohort, plan)
+            track.advance(len(some) * cohort.epoch, cohort.epoch, schedule.epochs)
             while not cohort.finished:
-                cohort.train_epoch()
-                track.advance(len(some), cohort.epoch, schedule.epochs)
+                track.advance(len(some) * cohort.train_epoch(keeper.waiting), cohort.epoch, schedule.epochs)
+                keeper.after(cohort)
             track.advance(len(some) * (schedule.epochs - cohort.epoch), schedule.epochs, schedule.epochs)
-            seconds = (compiling, time.perf_counter() - began)
             for j, i in enumerate(some):
-                runs[i] = _run(cohort, j, model, options, seconds, data)
+                runs[i] = _run(cohort, j, model, plan, compiling, data)
     return [runs[i] for i in range(len(members))]
 
 
-def _run(cohort: Cohort, i: int, model: Any, options: Options, seconds: tuple[float, float], data: Data) -> Run:
+def _run(cohort: Cohort, i: int, model: Any, plan: Plan, compiling: float, data: Data) -> Run:
     member, progress, s = cohort.members[i], cohort.runs[i], cohort.schedule
-    compiling, total = (v / len(cohort.members) for v in seconds)
-    used, device = threads(options), str(cohort.program.device)
-    plan = Plan(cohort.executor.kind, cohort.compiled, options.precision, used, len(cohort.members), device, why=cohort.why)
+    compiling, total = compiling / len(cohort.members), cohort.seconds / len(cohort.members)
     record = Record(
         member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), {"compile": compiling, "train": total - compiling, "total": total},
-        progress.history, [*cohort.program.net.notes, *warnings_for(member.recipe, data)], progress.ended, progress.failed,
+        progress.history, [*cohort.program.net.notes, *cohort.notes, *warnings_for(member.recipe, data)], progress.ended, progress.failed,
         model if isinstance(model, str) else "", data={"source": data.source, "fingerprint": data.fingerprint, "split": data.split_dict()},
     )  # fmt: skip
     const, state = cohort.executor.member(cohort.const, i), cohort.result(i)
@@ -123,7 +150,10 @@ def _run(cohort: Cohort, i: int, model: Any, options: Options, seconds: tuple[fl
     entry = entry_of_members(member.recipe)
     if entry is None or not hasattr(entry, "snapshots"):
         return run
-    states = [{**state, "params": p, "buffers": b} for p, b in entry.snapshots(state["params"], state["buffers"], cohort.at_end(i, entry.key))]  # type: ignore[attr-defined]
+    states = [
+        {**state, "params": p, "buffers": b}
+        for p, b in entry.snapshots(state["params"], state["buffers"], cohort.at_end(i, entry.key))
+    ]  # type: ignore[attr-defined]
     each = [Run(cohort.program, member.recipe, st, const, record, run.signature, data) for st in states]
     return CombinedRun(entry, each, member.recipe, record, data)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import equipoise as eq
 from equipoise import techniques as T
-from equipoise.cohort import train_members
+from equipoise.training import train_members
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
 from equipoise.feed import Schedule, fit_preparation

@@ -13,7 +13,7 @@ from . import show
 
 
 def predict_command(folder: str, file: str, samples: int | None, out: str | None, json_: bool) -> None:
-    from ..run import load
+    from ..combined import load
 
     run = load(folder)
     rows = run.predict(read_inputs(Path(file), run.signature), samples)

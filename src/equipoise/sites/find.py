@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,20 @@ from .site import Residual, Site, canonical_names, kind_of, storage
 _ADDS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__}
 
 
+class Operand(NamedTuple):
+    """One side of an addition as it was before it: an addition in place changes the tensor's node."""
+
+    tensor: Tensor  # kept, so that its id stays its own
+    id: int
+    node: Any
+
+
 @dataclass
 class Trace:
     """What one forward pass showed. Tensors are kept so that their identities stay unique."""
 
     calls: list[tuple[str, Any, Any]] = field(default_factory=list)  # (module path, first input, output)
-    adds: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    adds: list[tuple[Operand, Operand]] = field(default_factory=list)
     output: Any = None
     random: bool = False  # it drew from torch's own generator
 
@@ -41,9 +49,8 @@ class _Adds(TorchFunctionMode):
             and all(isinstance(a, Tensor) for a in args[:2])
             and args[0].shape == args[1].shape
         ):
-            self._trace.adds.append(
-                (args[0].view_as(args[0]) if func in (Tensor.add_, Tensor.__iadd__) else args[0], args[1])
-            )
+            left, right = (Operand(a, id(a), a.grad_fn) for a in args[:2])
+            self._trace.adds.append((left, right))
         return func(*args, **(kwargs or {}))
 
 
@@ -66,7 +73,7 @@ def observe(model: nn.Module, x: Any) -> Trace:
     try:
         with torch.random.fork_rng(devices=[]), torch.enable_grad(), _Adds(trace):
             before = torch.get_rng_state()
-            trace.output = run(model, x)
+            trace.output = run(model, _tracked(x))
             trace.random = not torch.equal(before, torch.get_rng_state())
     except EquipoiseError:
         raise
@@ -84,6 +91,12 @@ def observe(model: nn.Module, x: Any) -> Trace:
                 if k in saved and saved[k].shape == v.shape:
                     v.copy_(saved[k])
     return trace
+
+
+def _tracked(x: Any) -> Any:
+    """Floating inputs with a node of their own, so that x + F(x) is found where x is the network's input."""
+    one = lambda v: v.detach().requires_grad_().view_as(v) if v.is_floating_point() else v  # noqa: E731
+    return tuple(map(one, x)) if isinstance(x, tuple) else one(x)
 
 
 def run(model: nn.Module, x: Any) -> Any:
@@ -152,24 +165,23 @@ def find_residuals(sites: list[Site], trace: Trace) -> list[Residual]:
     found: list[Residual] = []
     for a, b in trace.adds:
         for shortcut, branch in ((a, b), (b, a)):
-            if id(branch) not in made or branch.grad_fn is None:
+            if branch.id not in made or branch.node is None:
                 continue
-            passed = _between(branch, shortcut)
-            inside = sorted({nodes[n] for n in passed if n in nodes}) if passed else []
-            if inside:
-                name, call = made[id(branch)]
-                found.append(Residual(name, call, tuple(inside)))
+            passed = _between(branch.node, shortcut)
+            if passed:
+                name, call = made[branch.id]
+                found.append(Residual(name, call, tuple(sorted({nodes[n] for n in passed if n in nodes}))))
                 break
     return found
 
 
-def _between(end: Tensor, start: Tensor) -> set[Any]:
+def _between(end: Any, start: Operand) -> set[Any]:
     """Autograd nodes on paths from ``end`` back to ``start``; empty where ``start`` is no ancestor of ``end``."""
-    goal = start.grad_fn
-    if goal is None or end.grad_fn is goal:
+    goal = start.node
+    if goal is None or end is goal:
         return set()
     reach: dict[Any, bool] = {goal: True}
-    stack: list[tuple[Any, bool]] = [(end.grad_fn, False)]
+    stack: list[tuple[Any, bool]] = [(end, False)]
     while stack:
         node, done = stack.pop()
         if done:
@@ -178,4 +190,4 @@ def _between(end: Tensor, start: Tensor) -> set[Any]:
             reach[node] = False
             stack.append((node, True))
             stack.extend((n, False) for n, _ in node.next_functions if n is not None)
-    return {n for n, ok in reach.items() if ok and n is not goal} if reach[end.grad_fn] else set()
+    return {n for n, ok in reach.items() if ok and n is not goal} if reach[end] else set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +28,3 @@ def fold(
         for t in techniques:
             notes += t.fold(plain, net, tensors)
     return plain.eval(), notes
-
-
-def keep_layer(plain: nn.Module, name: str, layer: nn.Module) -> None:
-    """Keep a normalization in the user's model: a child of the affine module, applied to its output by a hook."""
-    module: Any = plain.get_submodule(name)
-    module.add_module("normalization", layer)
-    module.register_forward_hook(_apply_kept)
-
-
-def _apply_kept(module: Any, _: Any, out: Tensor) -> Tensor:
-    return module.normalization(out)

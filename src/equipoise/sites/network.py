@@ -220,7 +220,9 @@ class Network:
             else:
                 m: Any = site.module
                 t = now.techniques[site.affine_by]
-                at = now.at_site(site.affine_by, site, source if t.per_unit else (site.index, min(call, site.calls - 1)))
+                at = now.at_site(
+                    site.affine_by, site, source if t.per_unit else (site.index, min(call, site.calls - 1))
+                )
                 z = t.affine(x, m.weight, m.bias, at)
             layer = site.module._modules.get(NORM)
             return z if layer is None else layer.gated(z, now.techniques[site.norm_by])

@@ -53,6 +53,7 @@ def turn_hue(v: Tensor, turns: Tensor) -> Tensor:
     sector = sector + 6 * turns[:, None, None].to(v.dtype)
     channels = []
     for n in (5, 3, 1):
-        k = (n + sector).remainder(6.0)
+        k = n + sector
+        k = k - 6 * torch.floor(k / 6)  # the remainder, without its slow kernel
         channels.append(top - chroma * torch.minimum(k, 4 - k).clamp(0.0, 1.0))
     return torch.stack(channels, 1)

@@ -32,25 +32,26 @@ def moved(v: Tensor, is_: Mapping[str, Tensor], m: Tensor, fill: Tensor) -> Tens
 def blended(v: Tensor, is_: Mapping[str, Tensor], m: Tensor) -> Tensor:
     """Away from (m > 0) or towards (m < 0) black, the grey image, its mean grey, or the smoothed image."""
     g = grey(v)
-    other = torch.where(per_example(is_["color"]), g, 0.0)
-    other = torch.where(per_example(is_["contrast"]), g.mean((2, 3), keepdim=True), other)
-    other = torch.where(per_example(is_["sharpness"]), smooth(v), other)
+    flat = torch.where(per_example(is_["contrast"]), g.mean((2, 3), keepdim=True), 0.0)
+    flat = torch.where(per_example(is_["color"]), g, flat)
+    other = torch.where(per_example(is_["sharpness"]), smooth(v), flat)
     return blend(v, other, 1 + FACTOR * m)
 
 
 def smooth(v: Tensor) -> Tensor:
-    """The 3 × 3 mean with weight 5 in the middle and 1 around; the border stays."""
+    """The 3 × 3 mean with weight 5 in the middle and 1 around it; the border stays."""
     if min(v.shape[-2:]) < 3:
         return v
+    rows = v[..., :-2, :] + v[..., 1:-1, :] + v[..., 2:, :]
+    sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     middle = v[..., 1:-1, 1:-1]
-    return v + F.pad((9 * F.avg_pool2d(v, 3, 1) + 4 * middle) / 13 - middle, (1, 1, 1, 1))
+    return v + F.pad((sums + 4 * middle) / 13 - middle, (1, 1, 1, 1))
 
 
 def posterize(v: Tensor, m: Tensor) -> Tensor:
     """The highest 8 − round(6m) of 8 bits."""
     step = per_example(torch.exp2(torch.round(BITS * m)).to(v.dtype))
-    w = torch.round(255 * v)
-    return (w - w.remainder(step)) / 255
+    return torch.floor(torch.round(255 * v) / step) * (step / 255)
 
 
 def solarize(v: Tensor, m: Tensor) -> Tensor:

@@ -32,5 +32,5 @@ def spread(share: Tensor, like: Tensor) -> Tensor:
 
 def mixed(v: Tensor, share: Tensor) -> Tensor:
     """share · v_i + (1 − share) · v_{i−1}, the first row with the last; exactly v where the share is 1."""
-    s = spread(share, v)
-    return torch.where(s == 1, v, s * v + (1 - s) * v.roll(1, 0)).to(v.dtype)
+    s = spread(share, v).to(v.dtype)
+    return torch.where(s == 1, v, torch.lerp(v.roll(1, 0), v, s))

@@ -26,19 +26,25 @@ def inverse_of(angle: Tensor, slope: Tensor, factor: Tensor) -> Inverse:
 
 
 def warp(x: Tensor, inverse: Inverse, shift: tuple[Tensor, Tensor], fill: Any) -> Tensor:
-    """out(p) = x(A⁻¹(p − shift)), p the pixel's position from the image's centre, ``shift`` (right, down) in pixels,
-    (B,).
+    """out(p) = x(A⁻¹(p − shift)), p the pixel's position from the image's centre, ``shift`` (right, down) in pixels, (B,).
 
-    Linear between pixels; beyond the border lies ``fill`` (a value, or (C, 1, 1)), or the nearest border pixel for
-    None.
+    Linear between pixels; beyond the border lies ``fill``: a tensor (C, 1, 1), the number 0, or None for the nearest
+    border pixel.
     """
     h, w = x.shape[-2:]
-    along, down = (
-        (torch.arange(n, device=x.device, dtype=x.dtype) - (n - 1) / 2).view(view) - s[:, None, None].to(x.dtype)
-        for n, view, s in ((w, (1, 1, w), shift[0]), (h, (1, h, 1), shift[1]))
-    )
-    xx, xy, yx, yy = (v[:, None, None].to(x.dtype) for v in inverse)
-    grid = torch.stack(((xx * along + xy * down) * (2 / w), (yx * along + yy * down) * (2 / h)), -1)
+    xx, xy, yx, yy = (v.to(x.dtype) for v in inverse)
+    unit = (2 / w, 2 / h)  # grid_sample counts from −1 to 1
+    along = torch.stack((xx * unit[0], yx * unit[1]), -1)[:, None, None] * _positions(x, w, shift[0])[:, None, :, None]
+    down = torch.stack((xy * unit[0], yy * unit[1]), -1)[:, None, None] * _positions(x, h, shift[1])[:, :, None, None]
+    grid = along + down
     if fill is None:
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    return F.grid_sample(x - fill, grid, align_corners=False) + fill
+    if isinstance(fill, Tensor):
+        return F.grid_sample(x - fill, grid, align_corners=False) + fill
+    assert fill == 0
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+def _positions(x: Tensor, n: int, shift: Tensor) -> Tensor:
+    """(B, n) positions of n pixels from their centre, less the shift."""
+    return torch.arange(n, device=x.device, dtype=x.dtype) - (n - 1) / 2 - shift[:, None].to(x.dtype)

@@ -1,0 +1,118 @@
+"""A study on real digits tells planted harm from what is harmless, reads every role only as it may, and repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import equipoise as eq
+from equipoise import techniques as T
+from equipoise.data import Data
+from equipoise.errors import EquipoiseError
+from equipoise.plan import Options
+from equipoise.recipe import Recipe, resolve
+from equipoise.study import Study, prepare
+from equipoise.study.factors import arm, base_of, question, questions
+
+FAST: dict[str, Any] = {"lr": "fixed", "trade_splits": 0, "options": Options(threads=1, compile="never")}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return Data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def planted(digits: Data) -> Study:
+    """Start values that are all zero, a left–right flip of the digits, and a bystander."""
+    recipe = Recipe(T.He(), T.Momentum(0.1))
+    return eq.study(
+        "mlp(hidden=(32,))", recipe, digits, "Constant(0),FlipHorizontal,L2(1e-6)", seeds=3, epochs=8, **FAST
+    )
+
+
+def test_planted_harm_costs(planted: Study) -> None:
+    verdicts = {r.technique: r.verdict for r in planted.found.rows if r.metric == "loss"}
+    assert verdicts["Constant"] == "costs" and verdicts["FlipHorizontal"] == "costs"
+    assert verdicts["L2"] not in ("pays", "costs")
+    assert not any(isinstance(t, (T.Constant, T.FlipHorizontal)) for t in planted.recommended)
+    assert any("flip_horizontal" in n for n in planted.notes)
+
+
+def test_every_configuration_is_paired_over_seeds(planted: Study) -> None:
+    assert planted.trained.stop.shape == (8, 1, 3) and len(planted.seeds) == 3
+    assert set(planted.effects["metric"]) == {"loss", "accuracy", "brier"}
+    assert planted.to_dict()["runs"] == 24
+
+
+def test_the_same_study_again_gives_the_same_numbers(digits: Data) -> None:
+    once, again = (
+        eq.study("mlp(hidden=(8,))", None, digits, "Dropout(0.2),WeightDecay", seeds=2, epochs=1, **FAST)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(once.found.interval.effect, again.found.interval.effect)
+    assert once.design.describe() == again.design.describe()
+
+
+def test_assess_and_test_steer_nothing(digits: Data) -> None:
+    """Other rows in assess and test: not a bit of the weights changes, early stopping included."""
+    swapped = digits.with_rows({"assess": digits.rows["test"], "test": digits.rows["assess"]})
+    recipe = Recipe(T.EarlyStopping(patience=2), T.Nesterov(0.1), T.Dropout(0.2))
+    a, b = (eq.train("mlp(hidden=(16,))", recipe, d, epochs=6) for d in (digits, swapped))
+    assert all(torch.equal(v, b.state["params"][k]) for k, v in a.state["params"].items())
+
+
+def test_half_splits_and_the_rate_ladder(digits: Data) -> None:
+    found = eq.study(
+        "mlp(hidden=(8,))", None, digits, "BatchNorm,Dropout(0.3)", seeds=2, epochs=2, lr="ladder", trade_splits=2,
+        options=Options(threads=1, compile="never"),
+    )  # fmt: skip
+    assert found.trained.stop.shape == (4, 3, 2) and len(found.trades) == 2 and len(found.by_rate) == 2
+    assert all(np.isclose(t.bias2 + t.variance, t.risk) and t.n == 539 for t in found.trades)
+
+
+class TestFactors:
+    def test_levels(self) -> None:
+        assert question("Dropout(0.3)").entries == (None, T.Dropout(0.3))
+        assert question("Dropout(0.2)|Dropout(0.5)").entries == (T.Dropout(0.2), T.Dropout(0.5))
+        q = question("none|BatchNorm|LayerNorm")
+        assert q.name == "normalization" and q.entries == (None, T.BatchNorm(), T.LayerNorm())
+        assert q.factor.rows == ("normalization[BatchNorm()]", "normalization[LayerNorm()]")
+
+    def test_commas_inside_parentheses(self) -> None:
+        assert [q.name for q in questions("Dropout(p=0.3, where='all'), L2")] == ["Dropout", "L2"]
+
+    def test_a_factor_equal_to_a_base_entry_means_the_base_without_it(self) -> None:
+        recipe = resolve([T.BatchNorm(), T.Cosine()])
+        asked = questions("BatchNorm,Cosine,Dropout(0.2)")
+        base = base_of(recipe, asked)
+        assert base.find("BatchNorm") is None and base.holder("schedule") is None
+        assert arm(base, asked, [1, 1, 0]).find("Cosine") == T.Cosine()
+        assert set(arm(base, asked, [0, 0, 0])) == set(base)
+
+    def test_on_replaces_the_entry_of_its_slot(self) -> None:
+        base = resolve([T.He()])
+        assert arm(base, questions("Xavier"), [1]).holder("initialization") == T.Xavier()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [("Dropout|Dropout", "two different levels"), ("", "no technique"), ("AdamW", "cannot be left empty")],
+    )
+    def test_what_is_no_question_is_refused(self, text: str, message: str, digits: Data) -> None:
+        with pytest.raises(EquipoiseError, match=message):
+            prepare("mlp", None, digits, text)
+
+    def test_default_factors_are_the_contracts(self, digits: Data) -> None:
+        names = [q.name for q in prepare("mlp", None, digits, None).asked]
+        assert names == ["BatchNorm", "Dropout", "WeightDecay", "LabelSmoothing", "MixUp", "RandomAffine", "Cosine"]
+        table = [q.name for q in prepare("mlp", None, Data.load("diabetes"), None).asked]
+        assert table == ["BatchNorm", "Dropout", "WeightDecay", "MixUp", "GaussianNoise", "Cosine"]
+
+    def test_one_program_serves_every_default_arm(self, digits: Data) -> None:
+        from equipoise.plan import Member, group
+
+        plan = prepare("mlp(hidden=(64,64))", None, digits, None)
+        assert len(group([Member(a, 0) for a in plan.arms])) <= 2
