@@ -268,7 +268,7 @@ class Cohort:
         )
 
     def _passes(self, i: int, const: Const) -> Callable[..., Iterator[tuple[dict[str, Tensor], int]]]:
-        """(params, buffers) → (buffers after one training-mode pass without noise, rows), for each batch of fit rows."""
+        """(params, buffers) → (buffers after one training-mode pass without noise, rows), for each batch of rows."""
         p = self.program
 
         def passes(params: Any, buffers: Any) -> Iterator[tuple[dict[str, Tensor], int]]:
