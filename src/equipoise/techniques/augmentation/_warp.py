@@ -26,7 +26,7 @@ def inverse_of(angle: Tensor, slope: Tensor, factor: Tensor) -> Inverse:
 
 
 def warp(x: Tensor, inverse: Inverse, shift: tuple[Tensor, Tensor], fill: Any) -> Tensor:
-    """out(p) = x(A⁻¹(p − shift)), p the pixel's position from the image's centre, ``shift`` (right, down) in pixels, (B,).
+    """out(p) = x(A⁻¹(p − shift)), p the pixel's position from the centre, ``shift`` (right, down) in pixels, each (B,).
 
     Linear between pixels; beyond the border lies ``fill``: a tensor (C, 1, 1), the number 0, or None for the nearest
     border pixel.
