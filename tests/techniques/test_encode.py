@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 import equipoise as eq
 from equipoise import techniques as T
-from equipoise.training import train_members
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
 from equipoise.feed import Schedule, fit_preparation
 from equipoise.plan import Member, Options
 from equipoise.recipe import resolve
+from equipoise.training import train_members
 
 COLOURS = ["red", "green", "blue", "black"]
 
