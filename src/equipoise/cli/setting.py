@@ -100,6 +100,8 @@ def options(flags: dict[str, Any]) -> Options:
 def folder(flags: dict[str, Any], name: str, finished: str) -> tuple[Path, bool]:
     """The folder to write, and whether it holds a finished result already (``finished``: the file written last)."""
     given = flags.get("out")
+    if given is None and flags.get("resume"):
+        raise EquipoiseError("--resume: name the folder to go on with, --out FOLDER.")
     if given is None:
         n = 1
         while (path := Path("runs") / f"{name}-{n}").exists():
@@ -124,3 +126,10 @@ def folder(flags: dict[str, Any], name: str, finished: str) -> tuple[Path, bool]
 def command(arguments: Sequence[str] | None = None) -> str:
     """The command line as it was given, to repeat it."""
     return shlex.join(["equipoise", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def command_to_resume(path: Path, arguments: Sequence[str] | None = None) -> str:
+    """The command line that goes on with what this one began in ``path``."""
+    given = [a for a in (sys.argv[1:] if arguments is None else arguments) if a not in ("--resume", "--overwrite")]
+    named = any(a == "--out" or a.startswith("--out=") for a in given)
+    return command([*given, *([] if named else ["--out", str(path)]), "--resume"])

@@ -9,25 +9,33 @@ from . import setting, show
 
 
 def train_command(data: str, flags: dict[str, Any]) -> None:
+    from typer import Exit
+
+    from ..checkpoint import Folder, Stopped, asked
+    from ..feed import Schedule
+    from ..plan import Member
     from ..programs import warnings_for
-    from ..train import train
+    from ..train import train_one
+    from ..training import checked_seed
 
     s = setting.resolved(data, flags)
-    path, finished = setting.folder(flags, s.data.name, "run.json")
-    if finished:
-        saved = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        _show(saved, path, flags)
-        return
-    if not flags["quiet"]:
-        show.lines((f"warning: {w}" for w in warnings_for(s.recipe, s.data)), to_error=True)
-    run = train(
-        s.model, s.recipe, s.data, epochs=s.epochs, batch_size=flags["batch_size"], seed=flags["seed"],
-        options=setting.options(flags),
-    )  # fmt: skip
-    run.record.command = setting.command()
-    run.record.model = s.model
-    scores = {split: run.score(split) for split in ("assess", "test")}
-    run.save(path, scores)
+    path, _ = setting.folder(flags, s.data.name, "run.json")
+    member, schedule = Member(s.recipe, checked_seed(flags["seed"])), Schedule(s.epochs, flags["batch_size"])
+    with Folder(path, asked(s.model, [member], s.data, schedule), flags["resume"]) as keeper:
+        if keeper.done([path]):
+            _show(json.loads((path / "run.json").read_text(encoding="utf-8")), path, flags)
+            return
+        if not flags["quiet"]:
+            show.lines((f"warning: {w}" for w in warnings_for(s.recipe, s.data)), to_error=True)
+        try:
+            run = train_one(s.model, member, s.data, schedule, setting.options(flags), keeper)
+        except Stopped as e:
+            show.lines([f"equipoise: {e.where}; go on with: {setting.command_to_resume(path)}"], to_error=True)
+            raise Exit(130) from None
+        run.record.command = setting.command()
+        run.record.model = s.model
+        scores = {split: run.score(split) for split in ("assess", "test")}
+        keeper.finish([run], [path], scores)
     _show(run.to_dict(scores, path.name), path, flags, run.notes)
 
 
