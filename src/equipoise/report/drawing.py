@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _VARIABLES = {
     INK: "ink", MUTED: "muted", RULE: "rule", PAYS: "pays", COSTS: "costs", BAND: "band", PAPER: "paper",
 }  # fmt: skip
 WIDTH, SIZE = 430, 12.0  # natural size: letters are 10 px high on a phone (358 px wide), 15 on a desk (528 px)
-LETTER = 0.56 * SIZE  # a letter's usual width
-_SETTINGS = {
+LETTER = 0.6 * SIZE  # a letter's usual width
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "equipoise",
     "text.parse_math": False,  # a name is no formula
@@ -33,7 +33,7 @@ _SETTINGS = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": INK,
+    "ytick.labelcolor": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
@@ -64,7 +64,7 @@ def axes(figure: Figure, left: float, height: float, *, top: float = 26, bottom:
     )
 
 
-def short(text: str, letters: int = 24) -> str:
+def short(text: str, letters: int = 22) -> str:
     """A label of one line; the tables have the whole name."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= letters else f"{text[: letters - 1]}…"

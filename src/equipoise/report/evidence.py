@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import numbers as num
 from .forest import Line, by_rate, forest
-from .markup import Column, Record, figure, key, numbers, paragraphs, section
+from .markup import Column, Record, csv_link, figure, key, numbers, paragraphs, section, table
 from .plots import Arrow, plane
 from .verdicts import GLYPHS, ranked
 
@@ -31,10 +31,9 @@ def effects_section(study: Study) -> str:
     drawing = forest("forest", label, lines, found.smallest, _axis(study), found.better)
     caption = (
         f'<b>Effects and their errors.</b> <span class="keys">{_KEY}</span> Thick line: 95 % interval; thin line: '
-        "simultaneous interval. Below each, "
-        "plus and minus one standard error of the seeds (unbroken) and of the examples (broken): the longer one says "
-        f"whether more seeds or more examples would narrow the interval. Shaded: ±{found.smallest:.3g}, too small to "
-        "matter."
+        "simultaneous interval. Below each, plus and minus one standard error of the seeds (unbroken) and of the "
+        "examples (broken): the longer one says whether more seeds or more examples would narrow the interval. "
+        f"Shaded: ±{found.smallest:.3g}, too small to matter."
     )
     d = num.decimals(r.se for r in rows)
     columns = [
@@ -49,8 +48,8 @@ def effects_section(study: Study) -> str:
         Column("p, Holm", lambda r: num.p_value(r["p_holm"])),
         key("Verdict", "verdict"),
     ]
-    table = numbers("forest", "effects and errors", columns, [_record(r) for r in rows])
-    return section("effects", "Effects", figure(drawing, caption, table))
+    below = numbers("forest", "effects and errors", columns, [_record(r) for r in rows])
+    return section("effects", "Effects", figure(drawing, caption, below))
 
 
 def trade_section(study: Study) -> str:
@@ -78,9 +77,8 @@ def trade_section(study: Study) -> str:
     )
     caption = (
         f"<b>What each technique trades</b>, for this data set, at n/2 = {n} training rows: an arrow from “off” to "
-        "“on”, "
-        "with 95 % intervals as thin crosses, in the squared loss of the predictions. Left is less bias², down is "
-        "less variance; below the broken "
+        "“on”, with 95 % intervals as thin crosses, in the squared loss of the predictions. Left is less bias², down "
+        "is less variance; below the broken "
         'diagonal (shaded) their sum, the risk, falls. <span class="key pays">Unbroken blue: profitable</span>, the '
         "risk interval lies below "
         'zero and the effect at the full size points the same way; <span class="key costs">unbroken orange: the risk '
@@ -92,8 +90,8 @@ def trade_section(study: Study) -> str:
         columns.append(Column(title, lambda r, k=name: num.signed(r[k], d)))
         columns.append(Column("95 % interval", _ends(f"{name}_low", f"{name}_high", d)))
     columns += [key("Class", "class"), Column("Profitable", lambda r: "yes" if r["profitable"] else "no", number=False)]
-    table = numbers("trade", f"bias² and variance at n/2 = {n}", columns, [t.as_json() for t in study.trades])
-    return section("trade", "Bias and variance", figure(drawing, caption, table))
+    below = numbers("trade", f"bias² and variance at n/2 = {n}", columns, [t.as_json() for t in study.trades])
+    return section("trade", "Bias and variance", figure(drawing, caption, below))
 
 
 def interactions_section(study: Study) -> str:
@@ -122,8 +120,8 @@ def interactions_section(study: Study) -> str:
     )
     caption = (
         "<b>Declared interactions</b>: half the difference between one technique’s effect with the other on and with "
-        "it "
-        "off, with 95 % intervals. On the better side the two help one another; they carry no verdict of their own."
+        "it off, with 95 % intervals. On the better side the two help one another; they carry no verdict of their "
+        "own."
     )
     d = num.decimals((r.high - r.low) / 4 for r in rows)
     columns = [
@@ -148,9 +146,8 @@ def rates_section(study: Study) -> str:
     if len(study.rates) < 2 or not study.by_rate:
         factor = study.rates[0] if study.rates else 1.0
         text = (
-            f"One fixed learning rate was used, ×{factor:g} of each recipe’s own. A technique that needs another "
-            "rate is "
-            "judged at this one; the ladder judges every arm at its own best rate."
+            f"One fixed learning rate was used, ×{factor:g} of each recipe’s own. A technique that needs another rate "
+            "is judged at this one; the ladder judges every arm at its own best rate."
         )
         return section("rates", title, paragraphs(text))
     found = study.found
@@ -167,13 +164,12 @@ def rates_section(study: Study) -> str:
         found.better,
     )
     shapes = "▽●△◆□"
-    named = ", ".join(f"{shapes[i % 5]} ×{x:g}" for i, x in enumerate(study.rates))
+    named = ", ".join(f"{shapes[i % 5]}\u00a0×{x:g}" for i, x in enumerate(study.rates))
     caption = (
         f"<b>Effect at each fixed rate</b> (factor on the optimizer’s own rate): {named}; lines are 95 % intervals. "
-        "The verdicts above "
-        "compare every arm at its own best rate, chosen for each seed by the <code>stop</code> loss of the other "
-        "seeds. "
-        "An effect that moves with the rate is a matter of the rate as much as of the technique."
+        "The verdicts above compare every arm at its own best rate, chosen for each seed by the <code>stop</code> "
+        "loss of the other seeds. An effect that moves with the rate is a matter of the rate as much as of the "
+        "technique."
     )
     d = num.decimals(h - e for r in study.by_rate for e, h in zip(r.effect, r.high, strict=True))
     columns = [key("Technique", "technique")]
@@ -186,9 +182,9 @@ def rates_section(study: Study) -> str:
         Column("p", lambda r: num.p_value(r["change_p"])),
         key("Where", "note"),
     ]
-    table = numbers("rates", "effects at each fixed rate", columns, [_rate_record(r) for r in study.by_rate])
+    below = numbers("rates", "effects at each fixed rate", columns, [_rate_record(r) for r in study.by_rate])
     notes = [f"{r.technique} {r.note}." for r in study.by_rate if r.note]
-    return section("rates", title, figure(drawing, caption, table), paragraphs(" ".join(notes)))
+    return section("rates", title, figure(drawing, caption, below), paragraphs(" ".join(notes)))
 
 
 def metrics_section(study: Study) -> str:
@@ -216,7 +212,8 @@ def metrics_section(study: Study) -> str:
         paragraphs(
             "Plain 95 % intervals; no verdict of their own, and not part of the family that Holm’s correction covers."
         ),
-        numbers("metrics", "effects on the other metrics", columns, records),
+        table("Effects on the other metrics", columns, records),
+        f"<p>{csv_link('metrics', records)}</p>",
     )
 
 

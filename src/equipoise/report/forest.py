@@ -92,7 +92,7 @@ def frame(at: Axes, labels: Sequence[str], xlim: tuple[float, float], smallest: 
     at.set_xlim(*xlim)
     at.set_ylim(len(labels) - 0.45, -0.55)
     at.set_yticks(range(len(labels)), [short(text) for text in labels])
-    at.tick_params(axis="y", length=0, pad=6)
+    at.tick_params(axis="y", length=0, pad=6, labelcolor=INK)
     at.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     at.spines["left"].set_visible(False)
     at.set_xlabel(short(axis, 52))
@@ -118,4 +118,4 @@ def _estimate(at: Axes, y: float, line: Line) -> None:
 
 
 def _margin(labels: Sequence[str]) -> float:
-    return min(max(len(short(text)) for text in labels) * LETTER + 14, 0.4 * WIDTH)
+    return min(max(len(short(text)) for text in labels) * LETTER + 14, 0.42 * WIDTH)

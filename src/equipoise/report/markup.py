@@ -53,7 +53,7 @@ def numbers(
 ) -> str:
     """A table folded away under its caption, with its CSV (``data``: other records for the CSV than are shown)."""
     return (
-        f'<details class="numbers"><summary>The numbers: {escape(caption)}</summary>'
+        f'<details class="numbers"><summary>Table: {escape(caption)}</summary>'
         f"{table(caption, columns, records)}<p>{csv_link(name, data or records)}</p></details>"
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PLANE, _CURVES = 400.0, 320.0
+_STEPS = [1, 2, 2.5, 5, 10]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def plane(name: str, label: str, arrows: Sequence[Arrow]) -> str:
         at.axvline(0, color=RULE, lw=0.8, zorder=0)
         at.plot(x, [-x[0], -x[1]], color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=1, scaley=False)
         at.fill_between(x, [-x[0], -x[1]], y[0], color=BAND, lw=0, zorder=0)
-        at.xaxis.set_major_locator(MaxNLocator(5))
-        at.yaxis.set_major_locator(MaxNLocator(6))
+        at.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        at.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         at.set_xlabel("change of bias² (on − off)")
         at.set_ylabel("change of variance")
         at.yaxis.label.set_color(INK)
@@ -70,6 +71,8 @@ def curves(name: str, label: str, every: Sequence[Curve], named: Sequence[tuple[
     """All arms as thin lines, and up to two of them by name with the range of their seeds."""
 
     def paint(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         at = axes(figure, 58, _CURVES, top=16)
         for c in every:
             at.plot(c.epochs, c.mean, color=MUTED, lw=0.7, alpha=0.55, zorder=1)
@@ -97,7 +100,7 @@ def curves(name: str, label: str, every: Sequence[Curve], named: Sequence[tuple[
         at.set_xlabel("epoch")
         at.set_ylabel(short(axis, 40))
         at.margins(x=0.02)
-        at.xaxis.get_major_locator().set_params(integer=True)
+        at.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         if named:
             at.legend(frameon=False, loc="upper right", fontsize=SIZE - 1, labelcolor=INK, handlelength=2.6)
 
@@ -164,7 +167,8 @@ def _labels(at: Axes, arrows: Sequence[Arrow]) -> None:
             centre -= 2.0
         taken.append((start, centre, wide))
         colour = {"pays": PAYS, "costs": COSTS}.get(a.side, INK)
-        at.text(*at.transData.inverted().transform((start, centre)), text, va="center", color=colour, zorder=5)
+        place = at.transData.inverted().transform((start, centre))
+        at.text(place[0], place[1], text, va="center", color=colour, zorder=5)
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:

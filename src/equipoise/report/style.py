@@ -15,7 +15,7 @@ _RULES = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;scroll-padding-top:1rem}
 body{margin:0;background:var(--paper);color:var(--ink);font:1.0625rem/1.6 var(--serif);overflow-wrap:break-word}
-main{max-width:70rem;margin:0 auto;padding:3.5rem 1.5rem 5rem}
+main{max-width:76rem;margin:0 auto;padding:3.5rem 1.5rem 5rem}
 main>*,section>*{max-width:46rem}
 main>.wide,section,section>figure,section>details,section>.scroll{max-width:none}
 h1,h2,h3{font-weight:600;line-height:1.2;text-wrap:balance}
@@ -59,7 +59,7 @@ thead th{font-weight:500;color:var(--muted);vertical-align:bottom;white-space:no
 tbody th{font-weight:600}
 .n{text-align:right}
 .verdicts td:nth-child(2){min-width:10.5rem}
-.verdicts td:nth-child(8){white-space:normal;min-width:8.5rem}
+.verdicts td:nth-child(n+6){white-space:normal;min-width:8rem}
 details{margin:0 0 1rem}
 summary{cursor:pointer;font:.9rem/1.5 var(--sans);color:var(--muted);padding:.35rem 0}
 summary:hover{color:var(--ink)}

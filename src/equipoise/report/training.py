@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import numbers as num
-from .markup import Column, figure, key, numbers, paragraphs, section
+from .markup import Column, csv_link, figure, key, numbers, paragraphs, section, table
 from .plots import Curve, bounds, curves
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def curves_section(study: Study) -> str:
     lengths = len({len(h) for per_rate in study.trained.histories for seeds in per_rate for h in seeds}) > 1
     top = bounds(drawn)[1]
     outside = sum(bool((c.mean[np.isfinite(c.mean)] > top).any()) for c in drawn)
-    at = "at the rate with its lowest mean stop loss" if len(study.rates) > 1 else f"at rate ×{study.rates[0]:g}"
+    at = "at the rate with its lowest mean stop loss" if len(study.rates) > 1 else f"at rate {_factors(study)}"
     drawing = curves(
         "curves",
         "Learning curves of all configurations; the numbers are in the table below.",
@@ -38,10 +38,8 @@ def curves_section(study: Study) -> str:
     )
     caption = (
         "<b>Loss on the <code>stop</code> rows by epoch</b>, clean samples in prediction mode. Thin lines: all "
-        f"{len(every)} "
-        f"configurations, mean over seeds, each {at}. {escape(arms)}; their bands run from the lowest to the highest "
-        "of "
-        f"{len(study.seeds)} seeds."
+        f"{len(every)} configurations, mean over seeds, each {at}. {escape(arms)}; their bands run from the lowest to "
+        f"the highest of {len(study.seeds)} seeds."
     )
     caption += " Runs that stopped early leave the mean of those still training." if lengths else ""
     caption += (
@@ -64,21 +62,26 @@ def costs_section(study: Study) -> str:
             )
     columns = [
         key("Technique", "technique"),
-        Column("Seconds a run, on", lambda r: f"{r['seconds on']:.3g}"),
-        Column("Off", lambda r: f"{r['seconds off']:.3g}"),
+        Column("With it", lambda r: f"{r['seconds on']:.3g}"),
+        Column("Without", lambda r: f"{r['seconds off']:.3g}"),
         Column("Ratio", lambda r: f"{num.plain(r['ratio'], 2)}×"),
     ]
     share = (
         "Runs that train in one stack share its time evenly, so a technique whose runs share a stack with those "
-        "without it "
-        "shows no cost here. Measured once, while the study ran: a guide, not a benchmark."
+        "without it shows no cost here. Measured once, while the study ran: a guide, not a benchmark. Memory was not "
+        "measured."
     )
     return section(
         "costs",
         "Cost in time",
-        numbers("costs", "seconds of a run with and without each technique", columns, records),
+        table("Mean seconds of a run, over all other techniques, rates and seeds", columns, records),
+        f"<p>{csv_link('costs', records)}</p>",
         paragraphs(share),
     )
+
+
+def _factors(study: Study) -> str:
+    return ", ".join(f"×{rate:g}" for rate in study.rates)
 
 
 def _rates(study: Study) -> np.ndarray:

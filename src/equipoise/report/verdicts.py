@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..study.tradeoff import TradeRow
 
 ESTIMAND = (
-    "average effect over the other techniques, for this training set and this learning-rate rule, "
-    "over new seeds and new examples of the same source"
+    "average effect over the other techniques, for this training set and this learning-rate rule, over new seeds and "
+    "new examples of the same source"
 )
 GLYPHS = {"pays": "●", "costs": "■", "too small to matter": "○", "undecided": "◇"}
 _CLASSES = {"pays": "pays", "costs": "costs", "too small to matter": "small", "undecided": "open"}
@@ -56,13 +56,12 @@ def opening(study: Study) -> str:
     asked = num.listed(entries(study).values())
     what = num.unit(found.primary)
     return (
-        f'<header><p class="kicker">Equipoise study</p><h1>Which techniques pay on {escape(str(q["data"]))}?</h1>'
-        f'<p class="answer">{_answer(study)}</p></header>'
+        f'<header><p class="kicker">Equipoise study</p><h1>Which techniques pay on {escape(str(q["data"]))}?</h1><p '
+        f'class="answer">{_answer(study)}</p></header>'
         f"<p><b>The question.</b> Which of {escape(asked)} pay for <code>{escape(str(q['model']))}</code> on "
-        f"{escape(str(q['data']))}, judged by <b>{escape(found.primary)}</b>"
-        f"{f' ({what})' if what else ''}, of which <b>{found.better} is better</b>, where less than "
-        f"{found.smallest:.3g} does not matter? With every technique off it is {found.baseline:.4g}.</p>"
-        f"<p><b>What is estimated:</b> {ESTIMAND}.</p>"
+        f"{escape(str(q['data']))}, judged by <b>{escape(found.primary)}</b>{f' ({what})' if what else ''}, of which "
+        f"<b>{found.better} is better</b>, where less than {found.smallest:.3g} does not matter? With every technique "
+        f"off it is {found.baseline:.4g}.</p><p><b>What is estimated:</b> {ESTIMAND}.</p>"
     )
 
 
@@ -89,9 +88,9 @@ def verdict_table(study: Study) -> str:
         f"together with 95 %; verdicts follow Holm’s correction over {len(rows) + len(found.interactions)} estimates."
     )
     return (
-        f'<div class="scroll" role="region" aria-label="Verdicts" tabindex="0">'
-        f'<table class="verdicts" role="table"><caption>{escape(caption)}</caption>'
-        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{body}</tbody></table></div>'
+        '<div class="scroll" role="region" aria-label="Verdicts" tabindex="0"><table class="verdicts" '
+        f'role="table"><caption>{escape(caption)}</caption><thead role="rowgroup"><tr '
+        f'role="row">{head}</tr></thead><tbody role="rowgroup">{body}</tbody></table></div>'
         f"<p>{csv_link('effects', [r.as_json() | {'se': r.se, 'advice': r.advice} for r in found.rows])}</p>"
     )
 
@@ -114,10 +113,9 @@ def recommendation(study: Study) -> str:
     looks = f"The test rows were looked at {_times(study.test_looks)}."
     why = "".join(f"<li>{escape(w)}</li>" for w in choice.why)
     return (
-        f'<div class="recommended">{"".join(parts)}{paragraphs(f"recipe.yaml is {recipe}:")}'
-        f'<pre tabindex="0" aria-label="The recipe to use"><code>{escape(study.recommended.to_yaml())}</code></pre>'
-        f"<details><summary>Why each technique is in or out</summary><ul>{why}</ul></details>"
-        f"{paragraphs(looks)}</div>"
+        f'<div class="recommended">{"".join(parts)}{paragraphs(f"recipe.yaml is {recipe}:")}<pre tabindex="0" '
+        f'aria-label="The recipe to use"><code>{escape(study.recommended.to_yaml())}</code></pre>'
+        f"<details><summary>Why each technique is in or out</summary><ul>{why}</ul></details>{paragraphs(looks)}</div>"
     )
 
 
@@ -139,7 +137,7 @@ def _row(r: EffectRow, entry: str, trade: TradeRow | None, d: int, titles: list[
     advice = f"<small>{escape(r.advice)}</small>" if r.advice else ""
     shown = "" if entry == r.technique else f"<small><code>{escape(entry)}</code></small>"
     parts = f"seeds {num.plain(r.se_seed, d)}, examples {num.plain(r.se_example, d)}"
-    error = f'± {num.plain(r.se, d)}:<small class="once">{parts}</small>'
+    error = f"± {num.plain(r.se, d)}:<small>{parts}</small>"
     kind = "not measured" if trade is None else trade.kind
     gain = "" if trade is None else f"<small>{'profitable' if trade.profitable else 'not profitable'}</small>"
     cells = [
@@ -162,9 +160,8 @@ def _row(r: EffectRow, entry: str, trade: TradeRow | None, d: int, titles: list[
 def _predicted(study: Study) -> str:
     choice = study.recommendation
     return (
-        f" The design predicts {escape(study.found.primary)} {num.plain(choice.predicted, 4)} on the assessment "
-        "rows, a gain of "
-        f"{num.plain(choice.gain, 4)} after shrinking each gain by its own error."
+        f" The design predicts {escape(study.found.primary)} {num.plain(choice.predicted, 4)} on the assessment rows, "
+        f"a gain of {num.plain(choice.gain, 4)} after shrinking each gain by its own error."
     )
 
 
@@ -178,15 +175,14 @@ def _confirmation(study: Study, c: Confirmation | None) -> str:
     else:
         word = "Not confirmed"
         end = (
-            "The 95 % interval does not lie wholly on the better side, so the baseline stands; "
-            "the candidate is in recipe.candidate.yaml."
+            "The 95 % interval does not lie wholly on the better side, so the baseline stands; the candidate is in "
+            "recipe.candidate.yaml."
         )
     return (
         f'<p><span class="verdict {"pays" if c.confirmed else "open"}"><span '
         f'aria-hidden="true">{"●" if c.confirmed else "◇"}</span> '
         f"{word}</span> On {c.seeds} fresh seeds and the test rows: {escape(c.metric)} {num.plain(c.recommended, d)} "
-        "recommended, "
-        f"{num.plain(c.baseline, d)} baseline, difference {num.signed(c.difference, d)} "
+        f"recommended, {num.plain(c.baseline, d)} baseline, difference {num.signed(c.difference, d)} "
         f"{num.between(c.low, c.high, d)}. {end}{rho}</p>"
     )
 
