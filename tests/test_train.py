@@ -72,6 +72,38 @@ def test_a_run_from_a_python_object_needs_its_builder_again(table: Data, tmp_pat
     np.testing.assert_array_equal(eq.load(tmp_path / "r", model=mlp).predict(x), run.predict(x))
 
 
+def test_loading_a_strangers_folder_imports_nothing(
+    table: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "from pathlib import Path\nPath('ran').touch()\nfrom tests.models_of_users import mlp\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    eq.train("net.py:mlp", None, table, epochs=1, out="r")
+    Path("ran").unlink()
+    with pytest.raises(EquipoiseError, match=r"model='net.py:mlp'"):
+        eq.load("r")
+    assert not Path("ran").exists()
+    assert eq.load("r", model="net.py:mlp").predict(table.select("test")[0]).shape == (30, 3)
+
+
+def test_one_logit_serves_two_classes(table: Data) -> None:
+    """p(class 1) = σ(z): the same as two logits (0, z)."""
+    binary = Data(table.x, (table.y > 0).long(), name="binary")
+    run = eq.train(lambda: nn.Linear(6, 1), Recipe(T.SGD(0.5)), binary, epochs=3)
+    x, _ = binary.select("test")
+    z = run.model(run.program.objective.prepare(x, run.program.by_key, run.const.fitted)).squeeze(1)
+    np.testing.assert_allclose(run.predict(x)[:, 1], torch.sigmoid(z).detach().numpy(), rtol=1e-5)
+    assert run.score("test")["accuracy"] > 0.8
+
+
+def test_ordinal_targets_train_a_head_of_one_less(table: Data) -> None:
+    run = eq.train("mlp(hidden=(8,))", Recipe(T.Targets("ordinal"), T.Adam(0.01)), table, epochs=10)
+    assert run.model.head.out_features == 2  # type: ignore[union-attr]
+    p = run.predict(table.select("test")[0])
+    assert p.shape == (30, 3) and np.allclose(p.sum(1), 1, atol=1e-5) and run.score("test")["accuracy"] > 0.6
+
+
 @pytest.mark.parametrize("name", ["run.json", "state.safetensors", "recipe.yaml", "history.csv"])
 def test_a_damaged_folder_is_refused_in_one_line(name: str, table: Data, tmp_path: Path) -> None:
     eq.train("mlp(hidden=(4,))", None, table, epochs=1, out=tmp_path / "r")

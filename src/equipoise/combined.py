@@ -96,7 +96,8 @@ def load(folder: str | Path, *, model: Any = None, data: Data | None = None) -> 
     """The run saved in ``folder``; nothing is unpickled.
 
     ``model``: the builder, where it was a Python object. ``data``: to score it again. Raises EquipoiseError in one line
-    for a folder that is unfinished or damaged, and for weights that do not fit the model.
+    for a folder that is unfinished or damaged, for weights that do not fit the model, and where the saved run names code
+    (``module:function``): a stranger's folder must not choose what is imported, so name it again in ``model``.
     """
     run = load_run(folder, model=model, data=data)
     entry = entry_of_members(run.recipe)

@@ -37,7 +37,8 @@ class Readout(nn.Module):
         self._fitted = run.const.fitted
 
     def forward(self, output: Tensor) -> Tensor:
-        return self._objective.read(output, self._techniques, self._fitted)
+        decoded = self._objective.coding.decode(output, self._objective.task)
+        return self._objective.read(decoded, self._techniques, self._fitted)
 
 
 def exportable(run: Run) -> nn.Sequential:

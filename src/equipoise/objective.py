@@ -29,9 +29,15 @@ class Objective:
     """Loss and prediction of one program. ``techniques`` fix the structure; knobs come with every call."""
 
     def __init__(
-        self, net: Network, techniques: Sequence[Technique], task: str, outputs: int, precision: str = "float32"
+        self,
+        net: Network,
+        techniques: Sequence[Technique],
+        coding: Technique,
+        task: str,
+        outputs: int,
+        precision: str = "float32",
     ) -> None:
-        self.net, self.task, self.outputs, self.precision = net, task, outputs, precision
+        self.net, self.coding, self.task, self.outputs, self.precision = net, coding, task, outputs, precision
         self.stages = {s: acting(techniques, s) for s in ("prepare", "batch", "weights", "penalty")}
         self.phase = {t.key: t.phase for t in techniques}
         self.loss_key = next(t.key for t in techniques if t.slot == "objective")
@@ -101,12 +107,15 @@ class Objective:
         return lambda site: at(key)._replace(site=site, noise=noise(key, WHOLE if site is None else site.index, 0))
 
     def _call(self, params: Params, buffers: Params, x: Any, now: Pass, training: bool) -> tuple[Tensor, Params]:
+        """Decoded outputs and new buffers."""
         if self.precision != "bfloat16":
-            return self.net.call(params, buffers, x, now, training)
-        device = next(iter(params.values())).device.type
-        with torch.autocast(device, dtype=torch.bfloat16):
             out, changed = self.net.call(params, buffers, x, now, training)
-        return out.float(), {k: v.to(buffers[k].dtype) for k, v in changed.items()}
+        else:
+            device = next(iter(params.values())).device.type
+            with torch.autocast(device, dtype=torch.bfloat16):
+                out, changed = self.net.call(params, buffers, x, now, training)
+            out, changed = out.float(), {k: v.to(buffers[k].dtype) for k, v in changed.items()}
+        return self.coding.decode(out, self.task), changed
 
     # --- prediction ---------------------------------------------------------------------------------------------------
     def predict(self, params: Params, buffers: Params, x: Any, techniques: Techniques, fitted: Fitted) -> Tensor:
@@ -146,7 +155,7 @@ class Objective:
         return self.batch(x, blank, torch.ones(rows, device=like.device), like.dtype)
 
     def read(self, output: Tensor, techniques: Techniques, fitted: Fitted) -> Tensor:
-        """Network outputs to class probabilities or the user's units."""
+        """Decoded outputs to class probabilities or the user's units."""
         if self.task == "classify":
             output = techniques[self.loss_key].probabilities(output)
         for key in reversed(self.stages["prepare"]):

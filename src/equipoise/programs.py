@@ -13,7 +13,7 @@ from .feed import fit_preparation, prepared_example, select
 from .models import model_builder
 from .plan import Member, Options
 from .recipe import Recipe
-from .step import DTYPES, Const, Program, State
+from .step import DTYPES, Const, Program, State, coding
 from .technique import Technique
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def make_program(model: Any, techniques: Sequence[Technique], member: Member, da
 
 def _program(model: Any, techniques: Sequence[Technique], x: Any, task: str, outputs: int, precision: str) -> Program:
     shape = tuple(x[0].shape[1:]) if isinstance(x, tuple) else tuple(x.shape[1:])
-    builder, fixed = model_builder(model, shape, outputs)
+    builder, fixed = model_builder(model, shape, coding(techniques).widths(outputs, task)[0])
     program = Program(builder, techniques, x, task, outputs, precision)
     if fixed and not any(t.slot == "initialization" for t in techniques):
         program.net.note("the model is a module, copied for every run: seeds do not vary its start values.")

@@ -248,6 +248,10 @@ def load_run(folder: str | Path, *, model: Any = None, data: Data | None = None)
         raise EquipoiseError(
             f"{folder} is damaged ({type(e).__name__}: {str(e)[:100]}): train again or restore the folder."
         ) from None
+    if not model and ":" in record.model:
+        raise EquipoiseError(
+            f"{folder} was trained with the code {record.model}: name it again to run it, model={record.model!r} (--model)."
+        )
     program, state, const = rebuild(
         model or record.model, recipe, signature, tree.unflatten(flat), metadata["precision"]
     )

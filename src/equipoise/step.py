@@ -72,10 +72,11 @@ class Program:
         device = (x[0] if isinstance(x, tuple) else x).device
         self.device = device
         self.net = Network(self._fresh(0), x)
+        self.coding = coding(self.techniques)
         self._check_width(outputs, task)
         self.net.build(self.techniques)
         self.net.module.to(device=device, dtype=self.dtype)
-        self.objective = Objective(self.net, self.techniques, task, outputs, precision)
+        self.objective = Objective(self.net, self.techniques, self.coding, task, outputs, precision)
         self.stages = {s: acting(self.techniques, s) for s in ("gradient", "grads", "update", "project", "init")}
         self.compiled: dict[Any, Any] = {}  # compiled steps by executor, size and batch
         self.gates_open: frozenset[str] = frozenset()  # keys of gated techniques that are fully on in every run
@@ -84,12 +85,18 @@ class Program:
         self._refuse_collisions()
 
     def _check_width(self, outputs: int, task: str) -> None:
-        width = self.net.output.shape[-1] if self.net.output.dim() > 1 else None
-        rows, n = self.net.output.shape[0], outputs
-        if width != n or self.net.output.dim() != 2:
-            what = f"{n} classes" if task == "classify" else f"{n} target{'s' if n > 1 else ''}"
+        shape, allowed = tuple(self.net.output.shape), self.coding.widths(outputs, task)
+        if len(shape) != 2 or shape[1] not in allowed:
+            what = f"{outputs} classes" if task == "classify" else f"{outputs} target{'s' if outputs > 1 else ''}"
+            wanted = " or ".join(f"({shape[0]}, {w})" for w in allowed)
             raise EquipoiseError(
-                f"the model's output has shape {tuple(self.net.output.shape)} for {rows} rows, but the data has {what}: make its last layer give ({rows}, {n})."
+                f"the model's output has shape {shape} for {shape[0]} rows, but the data has {what}: "
+                f"make its last layer give {wanted}."
+            )
+        logits = next((t for t in self.techniques if getattr(t, "on", "") == "logits"), None)
+        if logits is not None and shape[1] != outputs:
+            raise EquipoiseError(
+                f"{logits!r} regresses one output per class: make the model's last layer give {outputs}."
             )
 
     def _refuse_collisions(self) -> None:
@@ -184,9 +191,7 @@ class Program:
             params = tree.like(techniques[key].project(params, at(key)), params)
         return {"params": params, "buffers": buffers, "own": own}, loss
 
-    def sample(
-        self, state: State, const: Const, x: Any, noise: NoiseOf, host: Mapping[str, Tensor]
-    ) -> Tensor:
+    def sample(self, state: State, const: Const, x: Any, noise: NoiseOf, host: Mapping[str, Tensor]) -> Tensor:
         """One Monte-Carlo prediction: every random technique draws once, batch statistics stay those of prediction."""
         techniques = self.bind(const.knobs)
 
@@ -248,6 +253,13 @@ class Program:
         for key in acting(list(techniques.values()), "rate"):
             rate = techniques[key].schedule(steps.double(), total, rate)
         return rate
+
+
+def coding(techniques: Sequence[Technique]) -> Technique:
+    """The entry that says how targets are coded in the network's outputs; without one the plain coding of `Targets`."""
+    from .techniques import find
+
+    return next((t for t in techniques if t.slot == "targets"), None) or find("Targets")()
 
 
 def by_autograd(f: Callable[[Params], tuple[Tensor, Any]]) -> Callable[[Params], tuple[Params, tuple[Tensor, Any]]]:

@@ -167,6 +167,14 @@ class Technique:
         """The inverse of `prepare_target`, on predictions (…, T)."""
         return y
 
+    def widths(self, outputs: int, task: str) -> tuple[int, ...]:
+        """Targets: output widths a network may have for so many classes or targets; the first is a reference network's."""
+        return (outputs,)
+
+    def decode(self, output: Tensor, task: str) -> Tensor:
+        """Targets: network outputs (…, width) to what the objective reads, logits (…, C) or targets (…, T)."""
+        return output
+
     def build(self, net: Any) -> None:
         """Add this technique to a sites.Network (a copy of the user's model)."""
 

@@ -72,13 +72,16 @@ def predict(
     run: Annotated[str, typer.Argument(help="a run folder", metavar="RUN")],
     file: Annotated[str, typer.Argument(help="a .csv or .npz file with the inputs", metavar="FILE")],
     samples: Annotated[int | None, typer.Option(help="average so many Monte-Carlo draws")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="the code of the network, where the run was trained with your own")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="write a .csv")] = None,
     json_: F.Json = False,
 ) -> None:
     """One row per input: class probabilities, or targets in their own units."""
     from .predicting import predict_command
 
-    predict_command(run, file, samples, out, json_)
+    predict_command(run, file, samples, model, out, json_)
 
 
 @app.command()

@@ -12,10 +12,12 @@ from ..errors import EquipoiseError
 from . import show
 
 
-def predict_command(folder: str, file: str, samples: int | None, out: str | None, json_: bool) -> None:
+def predict_command(
+    folder: str, file: str, samples: int | None, model: str | None, out: str | None, json_: bool
+) -> None:
     from ..combined import load
 
-    run = load(folder)
+    run = load(folder, model=model)
     rows = run.predict(read_inputs(Path(file), run.signature), samples)
     names = [str(c) for c in run.signature.classes] if run.signature.classes else list(run.signature.targets)
     if json_:
