@@ -1,0 +1,217 @@
+"""The doctor's unit of extension: a probe measures a recorded training, and judges its own measures by a separate rule.
+
+A probe is frozen data (its thresholds, as fields) plus two pure functions: ``measure(trace)`` gives every number,
+always; ``judge(measures, trace)`` gives the findings, none for a healthy set-up. What a training leaves is a `Trace`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, dataclass_transform
+
+import torch
+from torch import Tensor
+
+from .technique import Params, Technique, section
+
+FAULT, WARNING = "fault", "warning"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number: of which probe, where (a layer's name), in which unit; ``threshold`` None where no rule reads it."""
+
+    probe: str
+    where: str
+    value: float
+    unit: str
+    threshold: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict: symptom, where, the number behind it, the threshold and why, what mends it, known false alarms."""
+
+    probe: str
+    severity: str  # fault or warning
+    where: str
+    value: float
+    unit: str
+    threshold: float | None
+    symptom: str
+    reason: str  # why this threshold
+    proposed: tuple[Technique, ...]
+    false_alarms: str
+    source: str
+
+    @property
+    def why(self) -> str:
+        value = f"{self.value:.3g} {self.unit}".strip()
+        return f"{self.symptom}: {value}; {self.reason} Known false alarms: {self.false_alarms}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One affine map in one forward pass of the probe batch (n rows), units last: what positions (of a convolution, of
+    steps in time) there are lies in the rows. ``a`` is ``z`` where no activation follows."""
+
+    name: str
+    x: Tensor  # its input as it came
+    plain: Tensor | None  # W x + b before any normalization (rows, units); None where that cannot be told
+    z: Tensor  # its output (rows, units), after the normalization that a technique put there
+    a: Tensor  # after the activation (rows, units)
+    activation: str  # relu, tanh, sigmoid; another function's name; "" where none follows
+    weight: str  # name of its (first) weight among the parameters
+    is_output: bool
+    ends_branch: bool  # the last map of a residual branch
+    batch_norm: str  # prefix of the batch-norm buffers that follow it, or ""
+    positions: int  # rows of z per example
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The training at one step, seen on the fixed probe batch without noise and augmentation."""
+
+    step: int
+    params: Params
+    buffers: Params
+    layers: tuple[Layer, ...]
+    loss: float  # of the objective, without penalties, batch statistics of the probe batch
+    evaluated: float  # the same in prediction mode
+    grads: Params
+    gradient: Callable[[Params], tuple[Params, float]]  # params → gradients and loss on the same batch
+    micro: Tensor  # squared norms (n,) of the gradients of n equal micro-batches
+    micro_mean: float  # squared norm of their mean
+    micro_rows: int  # rows b of a micro-batch
+
+    def weights(self) -> list[tuple[Layer, Tensor, Tensor]]:
+        """(layer, W, ∂L/∂W), matrices with units first, of the layers that are trained."""
+        rows = lambda v: v.detach().double().flatten(1)  # noqa: E731
+        trained = [s for s in self.layers if s.weight in self.grads and self.params[s.weight].dim() > 1]
+        return [(s, rows(self.params[s.weight]), rows(self.grads[s.weight])) for s in trained]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a short training left behind. Arrays have one entry per step unless said otherwise."""
+
+    moments: tuple[Moment, ...]  # step 0, a few steps, halfway, the end
+    constant: float  # loss of the best constant prediction on the probe batch
+    losses: Sequence[float]  # of the training batches, as they were trained on
+    norms: Sequence[float]  # Euclidean norm of the whole gradient, before clipping
+    ratios: Mapping[str, Sequence[float]]  # weight → ‖ΔW‖/‖W‖ at some steps
+    turn: Moment  # halfway, where a schedule has not yet taken the rate to nothing
+    updated: Params  # parameters one actual update after it
+    inputs: tuple[Tensor, ...]  # prepared fit rows, floating ones only
+    batches: tuple[tuple[tuple[Tensor, ...], Tensor], ...]  # (inputs, targets) of training batches, clean and prepared
+    hidden: Mapping[str, Sequence[Tensor]]  # layer → its output (rows, units) in each of ``batches``
+    fit: Sequence[Tensor]  # per-example loss in prediction mode at evenly spread steps, on as many fit rows
+    stop: Sequence[Tensor]  # as stop rows
+    recipe: tuple[Technique, ...]
+    batch_size: int
+    drops: bool  # noise on activations (a technique's or the model's own) acts in training
+    failed: str  # where a loss became non-finite, or ""
+
+    @property
+    def first(self) -> Moment:
+        return self.moments[0]
+
+    @property
+    def early(self) -> Moment:
+        """After a few steps: what starts at zero on purpose has moved."""
+        return self.moments[min(1, len(self.moments) - 1)]
+
+    @property
+    def last(self) -> Moment:
+        return self.moments[-1]
+
+    @property
+    def learned(self) -> float:
+        """1 − L/L₀ on the probe batch at the end, L₀ the loss of the best constant: free of the loss's scale. 1 is all,
+        0 nothing, below 0 worse than a constant; −∞ where training failed."""
+        if self.failed or not math.isfinite(self.last.loss):
+            return -math.inf
+        return 1.0 - self.last.loss / self.constant if self.constant > 0 else 0.0
+
+    def entry(self, slot: str) -> Technique | None:
+        return next((t for t in self.recipe if t.slot == slot), None)
+
+    def at_rate(self, factor: float) -> tuple[Technique, ...]:
+        """The recipe's optimizer with its learning rate multiplied by ``factor``."""
+        optimizer = self.entry("optimizer")
+        if optimizer is None or not math.isfinite(factor) or factor <= 0:
+            return ()
+        rate = float(f"{optimizer.knobs()['rate'] * factor:.2g}")
+        return (dataclasses.replace(optimizer, rate=rate),)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass_transform(frozen_default=True)
+class Probe:
+    """Base of every instrument. Fields are its thresholds; the docstring has the equation and the sections Rule, Known
+    false alarms and Source. Its name in findings is that of its module."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True)(cls)
+
+    @classmethod
+    def name(cls) -> str:
+        return cls.__module__.rsplit(".", 1)[-1]
+
+    def measure(self, trace: Trace) -> list[Measure]:
+        """Every number of this instrument; no verdict."""
+        raise NotImplementedError
+
+    def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
+        """The findings that the measures give; ``trace`` tells how far training came and what the recipe holds."""
+        return []
+
+    def number(self, where: str, value: Any, unit: str, threshold: float | None = None) -> Measure:
+        return Measure(self.name(), where, float(value), unit, threshold)
+
+    def finding(
+        self, m: Measure, symptom: str, reason: str, proposed: Sequence[Technique] = (), severity: str = FAULT
+    ) -> Finding:
+        alarms, source = section(type(self), "Known false alarms"), section(type(self), "Source")  # pyright: ignore[reportArgumentType]
+        return Finding(
+            self.name(),
+            severity,
+            m.where,
+            m.value,
+            m.unit,
+            m.threshold,
+            symptom,
+            reason,
+            tuple(proposed),
+            alarms,
+            source,
+        )
+
+
+def of_unit(measures: Sequence[Measure], unit: str) -> dict[str, Measure]:
+    """The measures in one unit, by place."""
+    return {m.where: m for m in measures if m.unit == unit}
+
+
+def slope(y: Sequence[float]) -> float:
+    """Ordinary least squares of y on 0 … n−1; NaN for fewer than two."""
+    v = torch.tensor(list(y), dtype=torch.float64)
+    if len(v) < 2:
+        return math.nan
+    t = torch.arange(len(v), dtype=torch.float64)
+    t = t - t.mean()
+    return float((t * v).sum() / (t * t).sum())
+
+
+def ratio(a: Any, b: Any) -> float:
+    """a/b; NaN for 0/0, ±∞ for another division by zero."""
+    a, b = float(a), float(b)
+    if b != 0:
+        return a / b
+    return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a)
