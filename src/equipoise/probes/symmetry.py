@@ -1,0 +1,57 @@
+"""Units that start alike and stay alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import techniques as T
+from ..probe import Finding, Measure, Probe, Trace, of_unit
+
+WEIGHT, GRADIENT, RANK = "diversity of weight rows", "diversity of gradient rows", "rank of the gradient"
+
+
+def diversity(w: Tensor) -> float:
+    """D(W) = Σ_j ‖w_j − w̄‖²/Σ_j ‖w_j‖² over the rows w_j (units) of W; 0 where W = 0."""
+    w = w.detach().double().flatten(1)
+    total = float((w * w).sum())
+    return float(((w - w.mean(0)) ** 2).sum()) / total if total > 0 else 0.0
+
+
+class Symmetry(Probe):
+    """Are the units of a layer one unit? D(W) of each weight and of its gradient after a few steps.
+
+    D(W) = Σ_j ‖w_j − w̄‖²/Σ_j ‖w_j‖², between 0 (all rows alike) and 1.
+
+    Rule: both below 1e-6 after a few steps, in a layer of at least two units: equal units with equal gradients never
+        part. The gradient's condition leaves alone what starts at zero on purpose: residual branches, heads.
+    Known false alarms: none known; layers of one unit and frozen layers are not read.
+    Source: decks D1, D2, D4; equipoise METHODS A.1 (1).
+    """
+
+    threshold: float = 1e-6
+
+    def measure(self, trace: Trace) -> list[Measure]:
+        out = []
+        for layer, w, g in trace.early.weights():
+            if len(w) >= 2:
+                out.append(self.number(layer.name, diversity(w), WEIGHT, self.threshold))
+                out.append(self.number(layer.name, diversity(g), GRADIENT, self.threshold))
+                finite = bool(g.isfinite().all())
+                out.append(self.number(layer.name, torch.linalg.matrix_rank(g) if finite else float("nan"), RANK))
+        return out
+
+    def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
+        gradient = of_unit(measures, GRADIENT)
+        return [
+            self.finding(
+                m,
+                "all units of the layer are alike, and so are their gradients",
+                f"below {self.threshold:g} the layer works as a single unit, whatever its width.",
+                [T.He()],
+            )
+            for where, m in of_unit(measures, WEIGHT).items()
+            if m.value < self.threshold and gradient[where].value < self.threshold
+        ]
