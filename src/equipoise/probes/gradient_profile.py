@@ -1,0 +1,60 @@
+"""Gradients that vanish or explode on their way to the first layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .. import techniques as T
+from ..probe import Finding, Measure, Probe, Trace, ratio, slope
+
+RMS, FIRST_LAST, RATE = "root mean square of the gradient", "first over last layer", "per layer"
+
+
+def rms(g: Tensor) -> float:
+    """√(mean g²)."""
+    return math.sqrt(float(g.detach().double().square().mean()))
+
+
+class GradientProfile(Probe):
+    """Scale of ∂L/∂W_l by depth after a few steps: ρ = RMS(g_first)/RMS(g_last), and the slope of ln RMS(g_l) on l.
+
+    Rule: ρ < 10⁻³ (vanishing) or > 10³ (exploding), free of the loss's scale, while training has not got far (less than
+        half of the constant's loss explained): a converged net has small gradients everywhere. After a few steps a
+        head that starts at zero has moved.
+    Known false alarms: a first layer that is to learn slowly on purpose (fine-tuning) where little is learned.
+    Source: Bengio, Simard, Frasconi (1994); Glorot and Bengio (2010); deck D4; equipoise METHODS A.1 (3).
+    """
+
+    low: float = 1e-3
+    high: float = 1e3
+    learned: float = 0.5
+
+    def measure(self, trace: Trace) -> list[Measure]:
+        each = [(layer.name, rms(g)) for layer, _, g in trace.early.weights()]
+        out = [self.number(name, v, RMS) for name, v in each]
+        if len(each) >= 2:
+            rho = ratio(each[0][1], each[-1][1])
+            logs = [math.log(max(v, 1e-300)) for _, v in each]
+            out.append(self.number("all layers", rho, FIRST_LAST, self.low if rho < 1 else self.high))
+            out.append(self.number("all layers", math.exp(slope(logs)), RATE))
+        return out
+
+    def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
+        if trace.learned >= self.learned:
+            return []
+        found = []
+        for m in measures:
+            if m.unit == FIRST_LAST and not math.isnan(m.value) and not self.low <= m.value <= self.high:
+                vanish = m.value < self.low
+                what = "gradients vanish on their way to the first layer" if vanish else "gradients explode towards it"
+                sigmoid = any(s.activation in ("sigmoid", "tanh") for s in trace.first.layers)
+                entries = [T.Xavier() if sigmoid else T.He(), T.LayerNorm()]
+                entries += [] if vanish else [T.ClipGradients(1.0, "norm")]
+                entries = (
+                    entries[1:] if any(t.slot == "initialization" for t in trace.recipe) and not vanish else entries
+                )
+                found.append(self.finding(m, what, "a factor of 10³ leaves layers untrained at any one rate.", entries))
+        return found
