@@ -1,0 +1,54 @@
+"""ReLU units that answer to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .. import techniques as T
+from ..probe import FAULT, WARNING, Finding, Measure, Probe, Trace
+
+DEAD, SPARSE = "share of dead units", "share of zero activations"
+
+
+def dead(a: Tensor, gradient: Tensor) -> Tensor:
+    """Boolean (units,): a = 0 on all rows of the probe batch (all positions), and no gradient reaches its weights."""
+    return (a == 0).flatten(0, -2).all(0) & (gradient.flatten(1) == 0).all(1)
+
+
+class DeadUnits(Probe):
+    """Share of the units of a ReLU layer that are 0 on the whole probe batch and get no gradient, at the end.
+
+    Rule: over 20 % of a layer a warning, over 50 % a fault, while less than 80 % of the constant's loss is explained. A
+        sparse layer (half its activations at 0) has no dead units: each answers to some example.
+    Known false alarms: probe batches of few rows, layers much wider than the task needs.
+    Source: Lu et al. (2019), Dying ReLU and initialization; deck D4; equipoise METHODS A.1 (5).
+    """
+
+    warn: float = 0.2
+    fault: float = 0.5
+    learned: float = 0.8
+
+    def measure(self, trace: Trace) -> list[Measure]:
+        out = []
+        for layer, _, g in trace.last.weights():
+            if layer.activation == "relu" and not layer.is_output and layer.a.shape[-1] == len(g):
+                out.append(self.number(layer.name, dead(layer.a, g).double().mean(), DEAD, self.warn))
+                out.append(self.number(layer.name, (layer.a == 0).double().mean(), SPARSE))
+        return out
+
+    def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
+        if trace.learned >= self.learned:
+            return []
+        return [
+            self.finding(
+                m,
+                "units are 0 for every example and get no gradient: they are out for good",
+                f"over {self.warn:.0%} of the layer is lost.",
+                [T.He(), T.LayerNorm()],
+                FAULT if m.value > self.fault else WARNING,
+            )
+            for m in measures
+            if m.unit == DEAD and m.value > self.warn
+        ]

@@ -1,0 +1,28 @@
+"""Vector A-17: a bias of −100 kills every unit, He with zero bias none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from equipoise.probes.dead_units import dead
+
+
+@pytest.mark.parametrize(("bias", "fan_in", "expected"), [(-100.0, 8, 1.0), (0.0, 8, 0.0), (0.0, 64, 0.0)])
+def test_the_share_of_dead_units(bias: float, fan_in: int, expected: float):
+    torch.manual_seed(0)
+    layer = nn.Linear(fan_in, 256)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.constant_(layer.bias, bias)
+    a = torch.relu(layer(torch.randn(512, fan_in)))
+    a.square().sum().backward()
+    assert layer.weight.grad is not None
+    assert float(dead(a.detach(), layer.weight.grad).double().mean()) == expected
+
+
+def test_a_unit_that_answers_once_or_gets_a_gradient_is_alive():
+    a = torch.zeros(6, 3)
+    a[5, 0] = 0.1
+    gradient = torch.tensor([[0.0, 0.0], [0.0, 1e-9], [0.0, 0.0]])
+    assert dead(a, gradient).tolist() == [False, False, True]
