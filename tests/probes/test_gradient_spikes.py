@@ -1,0 +1,27 @@
+"""Vector A-10, clipping by norm, and the tail of the norms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from equipoise.probes.gradient_spikes import clip, tail
+
+
+def test_clipping_to_one():
+    norm, g = clip(torch.tensor([3.0, 4.0], dtype=torch.float64), 1.0)
+    assert norm == 5.0
+    assert g.tolist() == pytest.approx([0.6, 0.8], abs=2e-7)
+    p = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    p.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    assert float(torch.nn.utils.clip_grad_norm_([p], 1.0)) == 5.0
+    assert torch.allclose(p.grad, g, rtol=1e-14)
+    assert clip(torch.tensor([0.3, 0.4]), 1.0)[1].tolist() == pytest.approx([0.3, 0.4])
+
+
+def test_the_tail():
+    assert tail([1.0] * 98 + [20.0, 20.0]) == 20.0
+    assert tail([2.0] * 99 + [1000.0]) == 1.0  # one step of a hundred is beyond the 99th percentile
+    assert tail([1.0] * 90 + [math.nan] * 10) == math.inf
