@@ -1,0 +1,62 @@
+"""Overfitting: held-out loss that rises while training goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .. import techniques as T
+from ..probe import Finding, Measure, Probe, Trace, ratio
+
+GAP, LOW, RISE = (
+    "(L_stop − L_fit)/L_fit",
+    "lower 95 % bound of L_stop − L_fit",
+    "lower 95 % bound of the rise of L_stop",
+)
+
+
+def gap(fit: float, held_out: float) -> float:
+    """(L_held-out − L_fit)/L_fit."""
+    return ratio(held_out - fit, fit)
+
+
+def lower_bound(a: Tensor, b: Tensor, paired: bool) -> float:
+    """Lower end of the 95 % interval of mean a − mean b: paired t, or Welch's."""
+    from scipy import stats
+
+    x, y = a.double().numpy(), b.double().numpy()
+    test = stats.ttest_rel(x, y) if paired else stats.ttest_ind(x, y, equal_var=False)
+    return float(test.confidence_interval(0.95).low)
+
+
+class GeneralizationGap(Probe):
+    """Loss on stop rows over loss on as many fit rows, both in prediction mode without noise and augmentation.
+
+    Rule: the 95 % interval of the gap lies above 0, and the loss on `stop` has risen over three evaluations in turn,
+        the paired 95 % interval of that rise above 0 too. A gap alone is no fault: every net that learns has one.
+    Known false alarms: a rise that later epochs take back (double descent).
+    Source: Prechelt (1998); decks D0, D1; equipoise METHODS A.1 (11).
+    """
+
+    def measure(self, trace: Trace) -> list[Measure]:
+        if not trace.stop or len(trace.stop[-1]) < 3 or len(trace.fit[-1]) < 3:
+            return []
+        fit, stop = trace.fit[-1], trace.stop[-1]
+        rising = len(trace.stop) > 3 and all(
+            float(b.mean()) > float(a.mean()) for a, b in zip(trace.stop[-4:], trace.stop[-3:], strict=False)
+        )
+        rise = lower_bound(stop, trace.stop[-4], paired=True) if rising else math.nan
+        return [
+            self.number("loss", gap(float(fit.mean()), float(stop.mean())), GAP),
+            self.number("loss", lower_bound(stop, fit, paired=False), LOW, 0.0),
+            self.number("loss", rise, RISE, 0.0),
+        ]
+
+    def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
+        if not measures or trace.failed or not (measures[1].value > 0 and measures[2].value > 0):
+            return []
+        why = "what training still gains on its own rows it loses on others."
+        entries = [T.Dropout(0.3), T.EarlyStopping()]
+        return [self.finding(measures[2], "the held-out loss rises while training goes on", why, entries)]
