@@ -1,0 +1,7 @@
+"""The doctor: what is wrong with a training set-up, why, and what mends it."""
+
+from __future__ import annotations
+
+from .diagnose import Course, Diagnosis, diagnose, doctor
+
+__all__ = ["Course", "Diagnosis", "diagnose", "doctor"]

@@ -1,0 +1,141 @@
+"""`doctor`: from a set-up to its diagnosis."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import probes, schemas
+from ..cohort import Cohort
+from ..errors import EquipoiseError
+from ..feed import Schedule
+from ..plan import Member, Options, group, threads
+from ..probe import Finding, Measure, Trace
+from ..programs import make_program
+from ..recipe import Recipe, resolve
+from ..reference import reference_recipe
+from ..training import checked_seed
+from .mend import Mended, mend
+from .watch import Watched, Watcher
+
+if TYPE_CHECKING:
+    from ..data import Data
+
+
+@dataclass(frozen=True)
+class Course:
+    """The short training the doctor looks at: steps, seed, rows a batch, and their order ("each", "once", "never")."""
+
+    steps: int = 200
+    seed: int = 0
+    batch_size: int = 64
+    shuffle: str = "each"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise EquipoiseError(f"steps={self.steps!r}: at least one step of training; 200 tell most.")
+        checked_seed(self.seed)
+
+    def schedule(self, rows: int) -> Schedule:
+        per_epoch = len(Schedule(1, self.batch_size).batches(rows))
+        return Schedule(-(-self.steps // per_epoch), self.batch_size, self.shuffle)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Findings, first causes first (none: nothing is wrong), and every measure."""
+
+    findings: tuple[Finding, ...]
+    measures: tuple[Measure, ...]
+    steps: int
+    seconds: float
+    recipe: Recipe
+    mended: Mended | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of CONTRACT §11; numbers that are not finite are null."""
+        out: dict[str, Any] = {
+            "schema": schemas.identifier("doctor"),
+            "findings": [
+                {
+                    "probe": f.probe, "severity": f.severity, "where": f.where, "value": _finite(f.value),
+                    "threshold": _finite(f.threshold), "why": f.why, "proposed": Recipe(*f.proposed).to_list(),
+                    "source": f.source,
+                }
+                for f in self.findings
+            ],
+            "measures": [
+                m.to_dict() | {"value": _finite(m.value), "threshold": _finite(m.threshold)} for m in self.measures
+            ],
+            "steps": self.steps,
+            "seconds": self.seconds,
+        }  # fmt: skip
+        if self.mended is not None:
+            out["mended"] = {k: _finite(v) if k != "seeds" else v for k, v in self.mended.to_dict().items()}
+        return out
+
+
+def doctor(
+    model: Any,
+    recipe: Any,
+    data: Data,
+    *,
+    steps: int = 200,
+    seed: int = 0,
+    batch_size: int = 64,
+    fix: bool = False,
+    options: Options = Options(),
+) -> Diagnosis:
+    """Train a set-up for a few steps, measure everything, and tell what is wrong, why, and what mends it.
+
+    model, recipe, data: as for `train`; the set-up is judged as given. steps ≥ 1 of training, with the recipe's
+    schedule over that many steps; the probes look at step 0, after a few steps, halfway and at the end, on up to 512
+    fit rows, and change nothing: the training is bit for bit that of `train`. fix: train the set-up as given and with
+    the proposed entries on three paired seeds, and tell how much of the loss on `stop` goes.
+
+    Returns a `Diagnosis`: `findings` (empty where nothing is wrong), `measures` (always all), `ok`, `to_dict()`.
+    Raises EquipoiseError for bad input. Reads the roles fit and stop only.
+    """
+    course = Course(steps, seed, batch_size)
+    return diagnose(model, resolve(recipe, data.task, default=reference_recipe(model)), data, course, options, fix=fix)
+
+
+def diagnose(
+    model: Any, recipe: Recipe, data: Data, course: Course, options: Options = Options(), *, fix: bool = False
+) -> Diagnosis:  # fmt: skip
+    """The diagnosis of a resolved recipe over a given course."""
+    began = time.perf_counter()
+    data = data.to(options.resolved_device())
+    trace = traced(model, recipe, data, course, options)
+    measures: list[Measure] = []
+    findings: list[Finding] = []
+    for probe in probes.every():
+        mine = probe.measure(trace)
+        measures += mine
+        findings += probe.judge(mine, trace)
+    mended = None
+    if fix and findings:
+        schedule = course.schedule(len(data.rows["fit"]))
+        mended = mend(model, recipe, findings, data, schedule, course.seed, options)
+    seconds = time.perf_counter() - began
+    return Diagnosis(tuple(findings), tuple(measures), course.steps, seconds, recipe, mended)
+
+
+def traced(model: Any, recipe: Recipe, data: Data, course: Course, options: Options) -> Trace:
+    """The instrumented training."""
+    threads(options)
+    member = Member(recipe, course.seed)
+    ((techniques, _),) = group([member])
+    program = make_program(model, techniques, member, data, options)
+    cohort = Cohort(program, [member], data, course.schedule(len(data.rows["fit"])), Watched)
+    return Watcher(cohort, course.steps, course.seed).trace()
+
+
+def _finite(v: float | None) -> float | None:
+    return v if v is not None and math.isfinite(v) else None

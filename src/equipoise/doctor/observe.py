@@ -1,0 +1,155 @@
+"""One forward pass, layer by layer: temporary hooks on the copy of the model, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..probe import Layer
+from ..sites import Network, Site
+from ..sites.adopt import BATCH_NORMS, NORMS
+from ..technique import Params, Technique
+
+_KINDS: dict[str, tuple[Any, ...]] = {
+    "relu": (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
+    "tanh": (F.tanh, torch.tanh, torch.tanh_, Tensor.tanh, Tensor.tanh_),
+    "sigmoid": (F.sigmoid, torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_),
+    "other": (F.leaky_relu, F.elu, F.gelu, F.silu, F.selu, F.softplus, F.hardswish, F.mish, F.relu6),
+}
+ACTIVATIONS = {f: kind for kind, functions in _KINDS.items() for f in functions}
+_ADDS = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
+
+
+@dataclass
+class _Seen:
+    """What one pass showed. Tensors are kept so that their identities stay unique."""
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    activations: dict[str, tuple[str, Tensor]] = field(default_factory=dict)
+    maker: dict[int, str] = field(default_factory=dict)  # id of a tensor → the site it comes from
+    kept: list[Any] = field(default_factory=list)
+
+    def follows(self, source: Any, result: Any) -> None:
+        """``result`` is still the output of the site that made ``source``."""
+        if isinstance(source, Tensor) and id(source) in self.maker and isinstance(result, Tensor):
+            self.maker[id(result)] = self.maker[id(source)]
+            self.kept.append(result)
+
+
+class _Watch(TorchFunctionMode):
+    """Notes which activation a site's output goes into, behind normalizations and residual additions."""
+
+    def __init__(self, seen: _Seen) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        kind = ACTIVATIONS.get(func)
+        if kind is not None and args:
+            site = self._seen.maker.get(id(args[0]))
+            if site is not None and site not in self._seen.activations:
+                self._seen.activations[site] = (kind, out.detach().clone())
+            self._seen.kept.append(out)
+        elif func in _ADDS:
+            for a in args[:2]:
+                self._seen.follows(a, out)
+        return out
+
+
+@contextmanager
+def untouched(net: Network) -> Iterator[None]:
+    """Everything a pass may move on the network is put back: training mode by module, hooks, torch's random numbers."""
+    modes = [(m, m.training) for m in net.module.modules()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def observe(net: Network, forward: Callable[[], Any]) -> _Seen:
+    """Run ``forward`` (a pass through ``net``) and note every site's first input and output, and its activation."""
+    seen, handles = _Seen(), []
+
+    def at_site(site: Site) -> Any:
+        def hook(_: nn.Module, args: Any, out: Any) -> None:
+            first = out[0] if isinstance(out, tuple) else out
+            seen.kept.append((args, first))
+            if site.name not in seen.outputs:
+                seen.inputs[site.name] = args[0].detach().clone()
+                seen.outputs[site.name] = first.detach().clone()
+            seen.maker[id(first)] = site.name
+
+        return hook
+
+    def at_norm(_: nn.Module, args: Any, out: Any) -> None:
+        seen.kept.append(args)
+        seen.follows(args[0], out)
+
+    for site in net.sites:
+        handles.append(site.module.register_forward_hook(at_site(site)))
+    for m in net.module.modules():
+        if isinstance(m, (*NORMS, *BATCH_NORMS)):
+            handles.append(m.register_forward_hook(at_norm))
+    try:
+        with untouched(net), torch.no_grad(), _Watch(seen):
+            forward()
+    finally:
+        for h in handles:
+            h.remove()
+    return seen
+
+
+def layers(
+    net: Network, techniques: dict[str, Technique], params: Params, trained: _Seen, evaluated: _Seen, rows: int
+) -> tuple[Layer, ...]:
+    """The layers of a training-mode pass of ``rows`` examples; ``plain`` comes from the pass in prediction mode."""
+    ends = {max(r.sites) for r in net.residuals}
+    found = []
+    for site in net.sites:
+        if site.name not in trained.outputs:
+            continue
+        z = _units_last(trained.outputs[site.name], site)
+        kind, a = trained.activations.get(site.name, ("", trained.outputs[site.name]))
+        norm = _batch_norm(net, site, techniques)
+        plain = _plain(site, params, evaluated) if norm else None
+        found.append(
+            Layer(
+                site.name, trained.inputs[site.name], plain, z, _units_last(a, site), kind,
+                site.weights[0] if site.weights else "", site.is_output, site.index in ends, norm,
+                max(len(z) // rows, 1),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _units_last(v: Tensor, site: Site) -> Tensor:
+    return v.movedim(site.channel % v.dim(), -1).flatten(0, -2)
+
+
+def _batch_norm(net: Network, site: Site, techniques: dict[str, Technique]) -> str:
+    """Where the statistics of the batch norm behind a site are held; "" where there is none, or where it is off."""
+    if site.norm_by is not None and type(techniques[site.norm_by]).__name__ == "BatchNorm":
+        return f"{site.name}.normalization" if float(techniques[site.norm_by].knobs()["w"]) > 0 else ""
+    own = site.normalized_by
+    return own if own and isinstance(net.module.get_submodule(own), BATCH_NORMS) else ""
+
+
+def _plain(site: Site, params: Params, evaluated: _Seen) -> Tensor | None:
+    """What the batch norm is shown in prediction mode; None where a technique replaces the affine map."""
+    if site.norm_by is None:
+        return _units_last(evaluated.outputs[site.name], site)
+    if site.affine_by is not None or site.kind == "recurrent":
+        return None
+    w, b = params.get(site.weights[0]), params.get(site.bias) if site.bias else None
+    return None if w is None else _units_last(site.affine(evaluated.inputs[site.name], w, b), site)

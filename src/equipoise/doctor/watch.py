@@ -1,0 +1,166 @@
+"""The short instrumented training: the run as it would be, its steps noted, its moments put on the bench."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import metrics, tree
+from ..cohort import Cohort
+from ..executor import Single, of_run
+from ..feed import select
+from ..probe import Moment, Trace
+from ..step import Const, Now, Program, State, by_autograd
+from .bench import ROWS, Bench
+
+EARLY = 3  # steps after which what starts at zero on purpose has moved
+EVERY = 5  # steps between two looks at the size of the update
+LOOKS = 8  # evaluations of fit and stop loss
+BATCHES = 16  # batches compared with each other
+INPUTS = 8192  # fit rows whose scale is read
+
+
+class Watched(Single):
+    """`Single`, noting the norm of every step's gradient and, at some steps, the size of the update of each weight."""
+
+    kind = "single"
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.norms: list[Tensor] = []
+        self.ratios: dict[str, list[Tensor]] = {s.weights[0]: [] for s in program.net.sites if s.weights}
+        self._steps = 0
+
+    def _alone(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        if self.program.net.random_elsewhere:
+            with torch.random.fork_rng(devices=[]):  # as Single: such draws follow the run's own key of this step
+                torch.manual_seed(int(now.keys.reshape(-1)[0]) & 0x7FFFFFFF)
+                new, loss = self.program.step(state, const, now, self._noting)
+        else:
+            new, loss = self.program.step(state, const, now, self._noting)
+        if self._steps % EVERY == 0 or self._steps < EVERY:
+            for name, seen in self.ratios.items():
+                if name in state["params"]:
+                    old = state["params"][name]
+                    seen.append((new["params"][name] - old).norm() / old.norm())
+        self._steps += 1
+        return new, loss
+
+    def _noting(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        plain = by_autograd(f)
+
+        def value_and_grad(params: Any) -> Any:
+            grads, rest = plain(params)
+            if len(self.norms) == self._steps:  # a second gradient in one step (SAM) is not counted again
+                self.norms.append(tree.norm(grads))
+            return grads, rest
+
+        return value_and_grad
+
+
+class Watcher:
+    """Trains ``cohort`` (one member, executor `Watched`) for ``steps`` steps and tells what it saw."""
+
+    def __init__(self, cohort: Cohort, steps: int, seed: int) -> None:
+        self.cohort, self.steps = cohort, steps
+        self.bench = Bench(cohort, seed)
+        self.losses: list[Tensor] = []
+        self.moments: list[Moment] = []
+        self.fit: list[Tensor] = []
+        self.stop: list[Tensor] = []
+        self.now: Now | None = None
+        self.turn: tuple[Moment, Any] | None = None  # halfway, and the parameters one update later
+        self.failed = ""
+
+    def trace(self) -> Trace:
+        bench, cohort = self.bench, self.cohort
+        constant = bench.constant(self._state)
+        inputs = self._floats(bench.prepared(cohort.feed.rows[0][:INPUTS]).x)
+        self._train()
+        executor = cohort.executor
+        assert isinstance(executor, Watched)
+        batches, hidden = self._batches()
+        program = cohort.program
+        assert self.turn is not None
+        return Trace(
+            tuple(self.moments), constant, self._losses(), torch.stack(executor.norms).tolist(),
+            {k: [float(v) for v in seen] for k, seen in executor.ratios.items()}, *self.turn, inputs, batches, hidden,
+            self.fit, self.stop, tuple(cohort.members[0].recipe.active()), cohort.schedule.batch_size,
+            bool(program.net.adopted) or any(t.random for t in program.techniques), self.failed,
+        )  # fmt: skip
+
+    @property
+    def _state(self) -> State:
+        return self.cohort.executor.member(self.cohort.state, 0)
+
+    def _losses(self) -> list[float]:
+        return torch.stack(self.losses).double().flatten().tolist()
+
+    # --- training -----------------------------------------------------------------------------------------------------
+    def _train(self) -> None:
+        looks = {round(i * self.steps / LOOKS) for i in range(1, LOOKS + 1)}
+        points = {0, min(EARLY, self.steps), self.steps // 2, self.steps}
+        step, c = 0, self.cohort
+        self._look(step, points, looks)
+        while step < self.steps and not self.failed:
+            for now in c.feed.steps(c.epoch, [1.0]):
+                self.now = now
+                c.state, loss = c.executor.step(c.state, c.const, now)
+                self.losses.append(loss)
+                step += 1
+                if step in points or step in looks:
+                    self._find_failure()
+                    self._look(self.steps if self.failed else step, points, looks)
+                if step == self.steps or self.failed:
+                    break
+            c.epoch += 1
+
+    def _find_failure(self) -> None:
+        bad = [i for i, v in enumerate(self._losses()) if not math.isfinite(v)]
+        if bad:
+            self.failed = f"the loss became non-finite at step {bad[0]}"
+
+    def _look(self, step: int, points: set[int], looks: set[int]) -> None:
+        if step in points:
+            self.moments.append(self.bench.moment(step))
+            if self.turn is None and self.now is not None and (2 * step >= self.steps - 1 or self.failed):
+                self.turn = self.moments[-1], self._updated(self.now)
+        if step in looks:
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        """Per-example loss of equally many fit and stop rows in prediction mode."""
+        c = self.cohort
+        stop = c.data.rows["stop"][:ROWS]
+        for rows, seen in ((self.bench.rows[: len(stop)], self.fit), (stop, self.stop)):
+            prediction = c.predict(c.state, c.const, select(c.data.x, rows))[0].double().cpu()
+            y = c.data.y[rows].cpu()
+            if c.data.task == "classify":
+                each = torch.as_tensor(metrics.per_example("loss", prediction.numpy(), y.numpy()))
+            else:
+                each = (prediction - y.double()).square().flatten(1).mean(1)
+            seen.append(each)
+
+    # --- after it -----------------------------------------------------------------------------------------------------
+    def _updated(self, now: Now) -> Any:
+        """Parameters after one more update with the batch of the last step; the run does not take it."""
+        return Single(self.cohort.program)._alone(self._state, self.bench.const, of_run(now, 0))[0]["params"]
+
+    def _batches(self) -> tuple[Any, dict[str, list[Tensor]]]:
+        """The first full batches of the first epoch, clean and prepared, and what the hidden layers make of them."""
+        feed = self.cohort.feed
+        order, full = feed.order(0)[0], [(a, n) for a, n in feed.batches if n == self.cohort.schedule.batch_size]
+        seen, hidden = [], dict[str, list[Tensor]]()
+        for a, n in full[:BATCHES]:
+            batch = self.bench.prepared(order[a : a + n])
+            seen.append((self._floats(batch.x), batch.y))
+            for layer in self.bench.layers(self._state, batch.x):
+                hidden.setdefault(layer.name, []).append(layer.z)
+        return tuple(seen), hidden
+
+    def _floats(self, x: Any) -> tuple[Tensor, ...]:
+        return tuple(v for v in (x if isinstance(x, tuple) else (x,)) if v.is_floating_point())
