@@ -83,7 +83,7 @@ class Killer:
         return time.monotonic() - began
 
     def kill(self, job: Job, out: Path, times: int, span: float) -> int:
-        """Start and kill (SIGKILL) at a random moment of ``span`` seconds, again and again; kills that met a living one."""
+        """Start, and kill (SIGKILL) at a random moment of ``span`` seconds, again and again; kills that landed."""
         landed = 0
         for _ in range(times):
             process = self.start(job, out, resume=True)

@@ -101,6 +101,7 @@ class Series:
         return notes
 
     def _read(self, number: int) -> dict[str, Any]:
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
         body = read_signed(self._path(number, "json"))
@@ -109,8 +110,11 @@ class Series:
         content = self._path(number, "safetensors").read_bytes()
         if hashlib.sha256(content).hexdigest() != body["tensors"]:
             raise ValueError("the checksum of its tensors is wrong")
-        tensors = {k: _laid_out(v, body["order"].get(k)) for k, v in load(content).items()}
-        return body | {"tensors": tensors}
+        try:
+            tensors = load(content)
+        except SafetensorError as e:
+            raise ValueError(str(e)) from None
+        return body | {"tensors": {k: _laid_out(v, body["order"].get(k)) for k, v in tensors.items()}}
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.folder / f"{self.name}-{number:06d}.{suffix}"
