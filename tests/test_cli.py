@@ -1,4 +1,4 @@
-"""The command line as a user meets it: results, JSON that its schema accepts, and errors in one line with exit code 2."""
+"""The command line as a user meets it: results, JSON that its schema accepts, and errors in one line, exit code 2."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_recipe_prints_what_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(
         capsys, "recipe", "wine", "--model", "mlp", "--without", "BatchNorm", "--with", "Nesterov(0.1)", "--json"
     )
-    assert json.loads(out) == ["Standardize", "CrossEntropy", {"Nesterov": {"rate": 0.1}}, "He", "Cosine"]
+    assert json.loads(out) == ["Standardize", "CrossEntropy", "He", "Cosine", {"Nesterov": {"rate": 0.1}}]
     Path("r.yaml").write_text("- SGD: {rate: 0.2}\n")
     _, out, _ = run(capsys, "recipe", "diabetes", "--recipe", "r.yaml", "--without", "Standardize", "--json")
     assert json.loads(out) == [{"Empty": {"of": "inputs"}}, "Targets", "SquaredError", {"SGD": {"rate": 0.2}}] or out

@@ -25,27 +25,22 @@ def digits() -> Data:
     return Data.load("digits")
 
 
-@pytest.fixture(scope="module")
-def planted(digits: Data) -> Study:
-    """Start values that are all zero, a left–right flip of the digits, and a bystander."""
+def planted(digits: Data, harm: str) -> Study:
+    """A harmful entry and a bystander."""
     recipe = Recipe(T.He(), T.Momentum(0.1))
-    return eq.study(
-        "mlp(hidden=(32,))", recipe, digits, "Constant(0),FlipHorizontal,L2(1e-6)", seeds=3, epochs=8, **FAST
-    )
+    return eq.study("mlp(hidden=(32,))", recipe, digits, f"{harm},L2(1e-6)", seeds=3, epochs=8, **FAST)
 
 
-def test_planted_harm_costs(planted: Study) -> None:
-    verdicts = {r.technique: r.verdict for r in planted.found.rows if r.metric == "loss"}
-    assert verdicts["Constant"] == "costs" and verdicts["FlipHorizontal"] == "costs"
-    assert verdicts["L2"] not in ("pays", "costs")
-    assert not any(isinstance(t, (T.Constant, T.FlipHorizontal)) for t in planted.recommended)
-    assert any("flip_horizontal" in n for n in planted.notes)
-
-
-def test_every_configuration_is_paired_over_seeds(planted: Study) -> None:
-    assert planted.trained.stop.shape == (8, 1, 3) and len(planted.seeds) == 3
-    assert set(planted.effects["metric"]) == {"loss", "accuracy", "brier"}
-    assert planted.to_dict()["runs"] == 24
+@pytest.mark.parametrize("harm", ["Constant(0)", "FlipHorizontal"])
+def test_planted_harm_costs(harm: str, digits: Data) -> None:
+    """Start values that are all zero; a left–right flip of the digits ("Still a cat?", D3)."""
+    found = planted(digits, harm)
+    verdicts = {r.technique: r.verdict for r in found.found.rows if r.metric == "loss"}
+    assert verdicts[harm.partition("(")[0]] == "costs" and verdicts["L2"] not in ("pays", "costs")
+    assert not any(isinstance(t, (T.Constant, T.FlipHorizontal)) for t in found.recommended)
+    assert any("flip_horizontal" in n for n in found.notes) == (harm == "FlipHorizontal")
+    assert found.trained.stop.shape == (4, 1, 3) and len(found.seeds) == 3 and found.to_dict()["runs"] == 12
+    assert set(found.effects["metric"]) == {"loss", "accuracy", "brier"}
 
 
 def test_the_same_study_again_gives_the_same_numbers(digits: Data) -> None:
@@ -103,7 +98,7 @@ class TestFactors:
     )
     def test_what_is_no_question_is_refused(self, text: str, message: str, digits: Data) -> None:
         with pytest.raises(EquipoiseError, match=message):
-            prepare("mlp", None, digits, text)
+            prepare("mlp", [T.AdamW()], digits, text)
 
     def test_default_factors_are_the_contracts(self, digits: Data) -> None:
         names = [q.name for q in prepare("mlp", None, digits, None).asked]

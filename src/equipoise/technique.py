@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
@@ -62,7 +63,8 @@ class Technique:
             raise EquipoiseError(f"{name}({f.name}={value!r}): {f.name} is a number, default {f.default!r}.")
         above = value > low if open_ in ("low", "both") else value >= low
         below = value < high if open_ in ("high", "both") else value <= high
-        if not (above and below):  # also refuses NaN
+        infinite = math.isinf(value) and not (self.off and self.off.get(f.name) == value)
+        if infinite or not (above and below):  # also refuses NaN
             left, right = "(" if open_ in ("low", "both") else "[", ")" if open_ in ("high", "both") else "]"
             off = f" {f.name}={self.off[f.name]:g} switches it off." if self.off and f.name in self.off else ""
             raise EquipoiseError(
