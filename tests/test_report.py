@@ -314,9 +314,16 @@ class TestEvidence:
         for record, row in zip(got["effects.csv"], study.found.rows, strict=True):
             assert record["technique"] == row.technique and float(record["effect"]) == row.effect
             assert record["p"] == "" if math.isnan(row.p) else float(record["p"]) == row.p
-        for record, t in zip(got["trade.csv"], study.trades, strict=True):
+        order = [record["technique"] for record in got["forest.csv"]]
+        for record, t in zip(
+            got["trade.csv"], sorted(study.trades, key=lambda t: order.index(t.technique)), strict=True
+        ):
+            assert record["technique"] == t.technique
             assert float(record["bias2"]) == t.bias2 and record["class"] == t.kind
-        for record, r in zip(got["rates.csv"], study.by_rate, strict=True):
+        for record, r in zip(
+            got["rates.csv"], sorted(study.by_rate, key=lambda r: order.index(r.technique)), strict=True
+        ):
+            assert record["technique"] == r.technique
             assert [float(record[f"effect at {x:g}"]) for x in RATES] == list(r.effect)
         assert len(got["curves.csv"]) == 16 * 12
 
@@ -483,19 +490,23 @@ class TestBrowser:
             pytest.skip("no chromium or chrome on this machine")
         return found
 
-    def dump(self, browser: str, page: Path, profile: Path) -> str:
-        flags = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--virtual-time-budget=3000",
-        ]
-        out = subprocess.run(
-            [browser, *flags, f"--user-data-dir={profile}", "--window-size=900,800", "--dump-dom", page.as_uri()],
-            capture_output=True, text=True, timeout=100, check=True,
-        )  # fmt: skip
-        return out.stdout
+    def opened(self, browser: str, page: Path, profile: Path) -> subprocess.CompletedProcess[str]:
+        """The page after loading, as HTML, and the browser's log."""
+        flags = (
+            "--headless --no-sandbox --disable-gpu --disable-background-networking --enable-logging=stderr --dump-dom"
+        )
+        command = [browser, *flags.split(), "--virtual-time-budget=3000", f"--user-data-dir={profile}", page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+
+    def test_opens_without_errors_and_cannot_load_anything(self, browser: str, tmp_path: Path, html: str) -> None:
+        """The browser's console stays empty; where something is planted that runs or loads, the page refuses it."""
+        planted = html.replace("<main>", '<main><script>1</script><img src="https://a.example/x.png">')
+        for name, text, messages in (("page", html, 0), ("planted", planted, 2)):
+            file = tmp_path / f"{name}.html"
+            file.write_text(text, encoding="utf-8")
+            log = self.opened(browser, file, tmp_path / "profile").stderr
+            assert len(re.findall(r"CONSOLE.*Content Security Policy", log)) == messages
+            assert log.count("CONSOLE") == messages
 
     @pytest.mark.parametrize("name", ["usual", "hostile"])
     def test_no_overflow_on_a_phone(self, browser: str, tmp_path: Path, study: Study, name: str) -> None:
@@ -515,7 +526,7 @@ class TestBrowser:
             encoding="utf-8",
         )  # fmt: skip
         title = re.search(
-            r"<title>(\d+) (\d+) block</title>", self.dump(browser, tmp_path / "frame.html", tmp_path / "p")
+            r"<title>(\d+) (\d+) block</title>", self.opened(browser, tmp_path / "frame.html", tmp_path / "p").stdout
         )
         assert title is not None
         client, scroll = map(int, title.groups())

@@ -9,7 +9,7 @@ from . import numbers as num
 from .forest import Line, by_rate, forest
 from .markup import Column, Record, csv_link, figure, key, numbers, paragraphs, section, table
 from .plots import Arrow, plane
-from .verdicts import GLYPHS, ranked
+from .verdicts import GLYPHS, in_order, ranked
 
 if TYPE_CHECKING:
     from ..study.conduct import Study
@@ -60,7 +60,8 @@ def trade_section(study: Study) -> str:
             "Bias and variance",
             paragraphs("The trade between bias² and variance was not measured in this study (no half-split runs)."),
         )
-    n = study.trades[0].n
+    trades = in_order(study, study.trades)
+    n = trades[0].n
     arrows = [
         Arrow(
             t.technique,
@@ -68,7 +69,7 @@ def trade_section(study: Study) -> str:
             (t.variance, t.variance_low, t.variance_high),
             "pays" if t.profitable else "costs" if t.risk_low > 0 else "",
         )
-        for t in study.trades
+        for t in trades
     ]
     drawing = plane(
         "plane",
@@ -84,13 +85,13 @@ def trade_section(study: Study) -> str:
         'zero and the effect at the full size points the same way; <span class="key costs">unbroken orange: the risk '
         "rises</span>; broken grey: neither is shown."
     )
-    d = num.decimals((t.risk_high - t.risk_low) / 4 for t in study.trades)
+    d = num.decimals((t.risk_high - t.risk_low) / 4 for t in trades)
     columns = [key("Technique", "technique")]
     for title, name in (("Bias²", "bias2"), ("Variance", "variance"), ("Risk", "risk")):
         columns.append(Column(title, lambda r, k=name: num.signed(r[k], d)))
         columns.append(Column("95 % interval", _ends(f"{name}_low", f"{name}_high", d)))
     columns += [key("Class", "class"), Column("Profitable", lambda r: "yes" if r["profitable"] else "no", number=False)]
-    below = numbers("trade", f"bias² and variance at n/2 = {n}", columns, [t.as_json() for t in study.trades])
+    below = numbers("trade", f"bias² and variance at n/2 = {n}", columns, [t.as_json() for t in trades])
     return section("trade", "Bias and variance", figure(drawing, caption, below))
 
 
@@ -150,10 +151,10 @@ def rates_section(study: Study) -> str:
             "is judged at this one; the ladder judges every arm at its own best rate."
         )
         return section("rates", title, paragraphs(text))
-    found = study.found
+    found, effects = study.found, in_order(study, study.by_rate)
     rows = [
         (r.technique, [Line(f"×{x:g}", *e) for x, *e in zip(r.rates, r.effect, r.low, r.high, strict=True)])
-        for r in study.by_rate
+        for r in effects
     ]
     drawing = by_rate(
         "rates",
@@ -171,7 +172,7 @@ def rates_section(study: Study) -> str:
         "loss of the other seeds. An effect that moves with the rate is a matter of the rate as much as of the "
         "technique."
     )
-    d = num.decimals(h - e for r in study.by_rate for e, h in zip(r.effect, r.high, strict=True))
+    d = num.decimals(h - e for r in effects for e, h in zip(r.effect, r.high, strict=True))
     columns = [key("Technique", "technique")]
     for x in study.rates:
         columns.append(Column(f"at ×{x:g}", lambda r, k=f"effect at {x:g}": num.signed(r[k], d)))
@@ -182,8 +183,8 @@ def rates_section(study: Study) -> str:
         Column("p", lambda r: num.p_value(r["change_p"])),
         key("Where", "note"),
     ]
-    below = numbers("rates", "effects at each fixed rate", columns, [_rate_record(r) for r in study.by_rate])
-    notes = [f"{r.technique} {r.note}." for r in study.by_rate if r.note]
+    below = numbers("rates", "effects at each fixed rate", columns, [_rate_record(r) for r in effects])
+    notes = [f"{r.technique} {r.note}." for r in effects if r.note]
     return section("rates", title, figure(drawing, caption, below), paragraphs(" ".join(notes)))
 
 

@@ -50,7 +50,8 @@ section{margin-top:3.5rem}
 .recommended{border-left:3px solid var(--ink);padding-left:1.25rem;margin:2rem 0 0}
 .recommended pre{max-width:100%}
 .scroll{overflow-x:auto;margin:0 0 1rem;max-width:none}
-table{border-collapse:collapse;font:.875rem/1.45 var(--sans);font-variant-numeric:tabular-nums;min-width:100%}
+table{border-collapse:collapse;font:.875rem/1.45 var(--sans);font-variant-numeric:tabular-nums;
+min-width:min(100%,46rem)}
 caption{text-align:left;color:var(--muted);padding:0 0 .7rem;max-width:46rem;line-height:1.5}
 .numbers caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 th,td{text-align:left;vertical-align:top;padding:.5rem 1rem .5rem 0;white-space:nowrap;
@@ -58,6 +59,7 @@ border-bottom:1px solid var(--rule)}
 thead th{font-weight:500;color:var(--muted);vertical-align:bottom;white-space:normal;border-bottom-color:var(--muted)}
 tbody th{font-weight:600}
 .n{text-align:right}
+.verdicts{min-width:100%}
 .verdicts td:nth-child(2){min-width:10.5rem}
 .verdicts td:nth-child(n+6){white-space:normal;min-width:8rem}
 details{margin:0 0 1rem}

@@ -60,10 +60,11 @@ def costs_section(study: Study) -> str:
             records.append(
                 {"technique": name, "seconds on": on, "seconds off": off, "ratio": on / off if off else float("nan")}
             )
+    d = num.decimals(r["seconds on"] / 10 for r in records)
     columns = [
         key("Technique", "technique"),
-        Column("With it", lambda r: f"{r['seconds on']:.3g}"),
-        Column("Without", lambda r: f"{r['seconds off']:.3g}"),
+        Column("With it", lambda r: num.plain(r["seconds on"], d)),
+        Column("Without", lambda r: num.plain(r["seconds off"], d)),
         Column("Ratio", lambda r: f"{num.plain(r['ratio'], 2)}×"),
     ]
     share = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import numbers as num
 from .markup import csv_link, paragraphs
@@ -12,8 +13,11 @@ from .markup import csv_link, paragraphs
 if TYPE_CHECKING:
     from ..study.conduct import Study
     from ..study.effects import EffectRow
+    from ..study.rates import RateRow
     from ..study.recommend import Confirmation
     from ..study.tradeoff import TradeRow
+
+    Row = TypeVar("Row", TradeRow, RateRow)
 
 ESTIMAND = (
     "average effect over the other techniques, for this training set and this learning-rate rule, over new seeds and "
@@ -39,6 +43,12 @@ def ranked(study: Study) -> list[EffectRow]:
     sign = 1.0 if study.found.better == "lower" else -1.0
     rows = [r for r in study.found.rows if r.metric == study.found.primary]
     return sorted(rows, key=lambda r: sign * r.effect if math.isfinite(r.effect) else math.inf)
+
+
+def in_order(study: Study, rows: Iterable[Row]) -> list[Row]:
+    """Rows of single techniques in the order of the verdicts."""
+    place = {r.technique: i for i, r in enumerate(ranked(study))}
+    return sorted(rows, key=lambda row: place[row.technique])
 
 
 def entries(study: Study) -> dict[str, str]:
@@ -136,7 +146,10 @@ def _row(r: EffectRow, entry: str, trade: TradeRow | None, d: int, titles: list[
     glyph = GLYPHS.get(r.verdict, "=")
     advice = f"<small>{escape(r.advice)}</small>" if r.advice else ""
     shown = "" if entry == r.technique else f"<small><code>{escape(entry)}</code></small>"
-    parts = f"seeds {num.plain(r.se_seed, d)}, examples {num.plain(r.se_example, d)}"
+    parts = (
+        f'<span class="once">seeds {num.plain(r.se_seed, d)},</span> '
+        f'<span class="once">examples {num.plain(r.se_example, d)}</span>'
+    )
     error = f"± {num.plain(r.se, d)}:<small>{parts}</small>"
     kind = "not measured" if trade is None else trade.kind
     gain = "" if trade is None else f"<small>{'profitable' if trade.profitable else 'not profitable'}</small>"
