@@ -36,11 +36,15 @@ def sigmoid_mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.Sigmoid(), nn.Linear(16, 16), nn.Sigmoid(), nn.Linear(16, 3))
 
 
+def two_outputs() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
 ON: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "Zoneout": (Lstm, "sequences"), "StochasticDepth": (Residual, "images"), "ZeroResidual": (Residual, "images"),
     "FractionalMaxPool": (Pooled, "images"), "SpatialDropout": (Cnn, "images"), "DropBlock": (Cnn, "images"),
-    "InstanceNorm": (Cnn, "images"), "SparseActivations": (sigmoid_mlp, "table"), "Targets": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)), "targets"),
-    "MultiTask": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)), "targets"),
+    "InstanceNorm": (Cnn, "images"), "SparseActivations": (sigmoid_mlp, "table"), "Targets": (two_outputs, "targets"),
+    "MultiTask": (two_outputs, "targets"),
 }  # fmt: skip
 ENTRIES: dict[str, Callable[[type[Technique]], Technique]] = {}
 COMPANY: dict[str, tuple[Technique, ...]] = {"L1": (T.SGD(0.05),)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
 import json
 import os
 import pickle
@@ -38,7 +39,7 @@ ALL: list[type[Technique]] = [T.find(n) for n in T.names()]
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 16}
 ARMS = (  # two that are stacked, one of which ends early with its best weights, and one in a cohort of its own
     Recipe(T.Dropout(0.2), T.Momentum(0.1), T.Plateau(patience=0)),
-    Recipe(T.Momentum(0.5), T.EarlyStopping(patience=1), T.EMA()),
+    Recipe(T.Momentum(0.5), T.EarlyStopping(patience=1, delta=10.0), T.EMA()),
     Recipe(T.AdamW(0.01)),
 )
 
@@ -123,12 +124,19 @@ def stopped(out: Path, stop_at: Any, step: int = 4) -> None:
 
 
 @pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every epoch, however short."""
+    monkeypatch.setattr(keeper, "EVERY", 0.0)
+    monkeypatch.setattr(keeper, "SHARE", 0.0)
+
+
+@pytest.fixture
 def killer() -> Killer:
     return Killer(seed=7)
 
 
 @pytest.mark.parametrize(
-    "techniques", [("EMA",), ("Dropout", "BatchNorm", "EarlyStopping"), ("Ensemble",)], ids=lambda v: "+".join(v)
+    "techniques", [("EMA",), ("Dropout", "BatchNorm", "EarlyStopping"), ("Ensemble",)], ids="+".join
 )
 def test_killed_runs_end_in_the_same_files(techniques: tuple[str, ...], tmp_path: Path, killer: Killer) -> None:
     """SIGKILL of a process of its own, again and again, at random moments."""
@@ -142,9 +150,8 @@ def test_killed_runs_end_in_the_same_files(techniques: tuple[str, ...], tmp_path
 def test_differing_files_are_found(tmp_path: Path) -> None:
     """What the kills are judged by: another seed's weights, and a file that is missing, are differences."""
     one(out=tmp_path / "a"), one(out=tmp_path / "b", seed=6)
-    assert {"state.safetensors", "weights.safetensors", "history.csv"} == set(
-        differences(tmp_path / "a", tmp_path / "b")
-    )
+    found = differences(tmp_path / "a", tmp_path / "b")
+    assert found == ["history.csv", "state.safetensors", "weights.safetensors"]
     (tmp_path / "b" / "recipe.yaml").unlink()
     assert "recipe.yaml" in differences(tmp_path / "a", tmp_path / "b")
 
@@ -152,7 +159,8 @@ def test_differing_files_are_found(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_kill_bench_finds_only_equal_results() -> None:
     bench = Path(__file__).parents[1] / "benchmarks" / "resilience" / "kills.py"
-    done = subprocess.run([sys.executable, bench, "--kills", "20", "--seconds", "45"], capture_output=True, text=True)
+    command = [sys.executable, bench, "--kills", "20", "--seconds", "45"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 differ" in done.stdout
 
@@ -174,7 +182,7 @@ def test_the_stored_plan_is_followed(tmp_path: Path, stop_at: Any) -> None:
     ("key", "value", "why"),
     [
         ("torch", "2.0.1", "torch 2.0.1"),
-        ("processor", "z80 NONE", "processor z80 NONE"),
+        ("processor", "z80", "processor z80"),
         ("device", "cuda:9", "cuda:9"),
     ],
 )
@@ -207,7 +215,7 @@ def test_a_compiled_step_that_is_gone_is_said(tmp_path: Path, stop_at: Any, monk
 def test_a_finished_run_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = one(out=tmp_path)
     assert not (tmp_path / "checkpoint").exists()
-    monkeypatch.setattr("equipoise.train.train_one", None)  # nothing is trained
+    monkeypatch.setattr(importlib.import_module("equipoise.train"), "train_one", None)  # nothing is trained
     again = one(out=tmp_path, resume=True)
     assert same(again, first)
 
@@ -233,7 +241,7 @@ class Wider(torch.nn.Sequential):
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
-    "recipe": ({"recipe": Recipe(T.Dropout(0.5), T.Momentum(0.1), T.Plateau(patience=0))}, r"Dropout.*0\.2.*0\.5"),
+    "recipe": ({"recipe": Recipe(T.Dropout(0.4), T.Momentum(0.1), T.Plateau(patience=0))}, r"Dropout.*0\.2.*0\.4"),
     "seed": ({"seed": 6}, "seed was 5, now it is 6"),
     "epochs": ({"epochs": 4}, "epochs was 3, now it is 4"),
     "batch size": ({"batch_size": 8}, "batch_size was 16, now it is 8"),
@@ -290,20 +298,16 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-def test_a_damaged_newest_checkpoint_falls_back(
-    how: str, suffix: str, tmp_path: Path, stop_at: Any, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(keeper, "EVERY", 0.0)
-    monkeypatch.setattr(keeper, "SHARE", 0.0)
+@pytest.mark.usefixtures("often")
+def test_a_damaged_newest_checkpoint_falls_back(how: str, suffix: str, tmp_path: Path, stop_at: Any) -> None:
     stopped(tmp_path, stop_at, step=8)  # checkpoints: after epochs 1 and 2, and in epoch 3; two are kept
     held = sorted((tmp_path / "checkpoint").glob(f"cohort-0-*.{suffix}"))
     assert [p.stem for p in held] == ["cohort-0-000002", "cohort-0-000003"]
     held[-1].write_bytes(DAMAGE[how](held[-1].read_bytes()))
     run = one(out=tmp_path, resume=True)
     assert same(run, one())
-    assert [
-        n for n in run.notes if n.startswith("checkpoint 3 is damaged") and "went on from what was kept before" in n
-    ]
+    (note,) = [n for n in run.notes if n.startswith("checkpoint 3 is damaged")]
+    assert "went on from what was kept before it" in note
 
 
 def test_where_all_checkpoints_are_damaged_it_starts_anew_and_says_so(tmp_path: Path, stop_at: Any) -> None:
@@ -338,12 +342,11 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path, stop_at: Any) -> None
     assert not witness.exists() and same(run, one()) and [n for n in run.notes if "checkpoint 1 is damaged" in n]
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("at", ["start", "checkpoint", "result"])
 def test_a_full_disk_is_one_line_and_costs_nothing(at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The write that fails is the first, a checkpoint's, or one of the finished run's."""
     wanted = {"start": "started.json", "checkpoint": "cohort-0-000002.safetensors", "result": "history.csv"}[at]
-    monkeypatch.setattr(keeper, "EVERY", 0.0)
-    monkeypatch.setattr(keeper, "SHARE", 0.0)
     real = Path.write_bytes
 
     def full(self: Path, data: Any) -> int:
@@ -370,24 +373,23 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_a_failed_run_leaves_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(EquipoiseError, match="training failed"):
-        one(Recipe(T.SGD(1e30)), out=tmp_path)
+        one(Recipe(T.SGD(1e38)), out=tmp_path)
     assert contents(tmp_path) == {}
 
 
 # --- when, and what it says -------------------------------------------------------------------------------------------
 def test_checkpoints_are_written_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock of 2 s an epoch (of 3 steps): written at the third epoch's end and at the last's; and inside a long one."""
+    """At 2 s an epoch of 3 steps: at the third's end, and at the last's. At 10 minutes an epoch: inside of it too."""
     written: list[tuple[int, int]] = []
     clock = 0.0
     real = Series.save
-    monkeypatch.setattr(
-        Series, "save", lambda s, state: (written.append((state["epoch"], steps(state))), real(s, state))
-    )
     monkeypatch.setattr(keeper.time, "monotonic", lambda: clock)
 
-    def steps(state: dict[str, Any]) -> int:
-        return len(state["tensors"].get("['losses']", ()))
+    def save(self: Series, state: dict[str, Any]) -> None:
+        written.append((state["epoch"], len(state["tensors"].get("['losses']", ()))))
+        real(self, state)
 
+    monkeypatch.setattr(Series, "save", save)
     for seconds, epochs, expected in ((2 / 3, 4, [(3, 0), (4, 0)]), (200.0, 2, [(0, 2), (1, 0), (1, 2), (2, 0)])):
         written.clear()
 
@@ -452,7 +454,7 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
         "a": {"weight|x": torch.randn(3, 4).t(), "none": {}},
         "b": [
             torch.tensor(0.1, dtype=torch.float64),
-            torch.arange(6, dtype=torch.int32).view(1, 2, 3).permute(2, 0, 1),
+            torch.arange(6, dtype=torch.int32).view(2, 3, 1).permute(2, 0, 1),
         ],
         "odd": torch.tensor([float("nan"), float("-inf"), -0.0, 1e-45]),
         "one": torch.zeros(1).expand(5),

@@ -96,7 +96,7 @@ def test_tied_and_frozen_parameters_stay_tied_and_frozen(table: Data) -> None:
 
 
 def test_own_dropout_and_batch_norm_are_adopted(images: Data) -> None:
-    """Two runs of one seed agree bit for bit although the model's own nn.Dropout is random, whatever torch's generator."""
+    """Two runs of one seed agree bit for bit: the model's own nn.Dropout does not depend on torch's generator."""
     torch.manual_seed(1)
     a = eq.train(OwnLayers, Recipe(), images, **QUICK)
     torch.manual_seed(2)
@@ -107,7 +107,7 @@ def test_own_dropout_and_batch_norm_are_adopted(images: Data) -> None:
 
 
 def test_a_technique_without_a_site_is_refused(sequences: Data) -> None:
-    with pytest.raises(EquipoiseError, match="names no site.*Sites: rnn, fc"):
+    with pytest.raises(EquipoiseError, match=r"names no site.*Sites: rnn, fc"):
         eq.train(Lstm, Recipe(T.Dropout(0.2, where="nothing")), sequences, **QUICK)
 
 
@@ -140,7 +140,7 @@ def test_inputs_and_outputs_are_known() -> None:
     [
         (lambda: nn.Linear(6, 4), r"output has shape \(8, 4\).*3 classes"),
         (lambda: nn.Linear(5, 3), "does not take a batch"),
-        (lambda: nn.Flatten(), "no parameters"),
+        (nn.Flatten, "no parameters"),
         (lambda: 3, "returned a int"),
         (lambda x: x, "not a builder"),
     ],

@@ -27,8 +27,8 @@ def digits() -> Data:
 
 def planted(digits: Data, harm: str) -> Study:
     """A harmful entry and a bystander."""
-    recipe = Recipe(T.He(), T.Momentum(0.1))
-    return eq.study("mlp(hidden=(32,))", recipe, digits, f"{harm},L2(1e-6)", seeds=3, epochs=8, **FAST)
+    recipe = Recipe(T.He(), T.AdamW(3e-3))
+    return eq.study("mlp(hidden=(32,))", recipe, digits, f"{harm},L2(1e-6)", seeds=4, epochs=12, **FAST)
 
 
 @pytest.mark.parametrize("harm", ["Constant(0)", "FlipHorizontal"])
@@ -39,7 +39,7 @@ def test_planted_harm_costs(harm: str, digits: Data) -> None:
     assert verdicts[harm.partition("(")[0]] == "costs" and verdicts["L2"] not in ("pays", "costs")
     assert not any(isinstance(t, (T.Constant, T.FlipHorizontal)) for t in found.recommended)
     assert any("flip_horizontal" in n for n in found.notes) == (harm == "FlipHorizontal")
-    assert found.trained.stop.shape == (4, 1, 3) and len(found.seeds) == 3 and found.to_dict()["runs"] == 12
+    assert found.trained.stop.shape == (4, 1, 4) and len(found.seeds) == 4 and found.to_dict()["runs"] == 16
     assert set(found.effects["metric"]) == {"loss", "accuracy", "brier"}
 
 
