@@ -225,6 +225,13 @@ class TestFirstScreen:
         assert shown.startswith(f"recipe.yaml is the {'candidate' if confirmed else 'baseline'}:")
         assert ("BatchNorm" in shown[: shown.index("Why each")]) == confirmed
 
+    @pytest.mark.parametrize(("confirmed", "said"), [(True, "confirmed."), (False, "did not confirm.")])
+    def test_confirmation_of_a_rate_alone(self, study: Study, confirmed: bool, said: str) -> None:
+        choice = dataclasses.replace(study.recommendation, levels=(0,) * 7)
+        c = Confirmation("loss", 1.0, 1.2, -0.2, -0.3, -0.1 if confirmed else 0.1, 10, confirmed, 0.4)
+        text = Page(study_page(dataclasses.replace(study, recommendation=choice, confirmation=c))).text
+        assert f"No technique is recommended, only another learning rate, which fresh runs {said}" in text
+
 
 class TestSelfContained:
     def test_nothing_is_loaded_from_elsewhere(self, html: str, page: Page) -> None:

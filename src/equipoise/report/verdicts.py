@@ -113,7 +113,8 @@ def recommendation(study: Study) -> str:
     if c is None:
         text = "Use the baseline: no technique was shown to gain more than what matters."
     elif not chosen:
-        text = "Use the baseline: the design recommends no technique, only another learning rate."
+        word = "confirmed" if c.confirmed else "did not confirm"
+        text = f"No technique is recommended, only another learning rate, which fresh runs {word}."
     elif c.confirmed:
         text = f"Use {names}: recommended by the design, and confirmed by fresh runs."
     else:
