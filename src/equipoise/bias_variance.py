@@ -42,7 +42,7 @@ def bias_variance(
     epochs: int,
     batch_size: int = 64,
     seed: int = 0,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options = Options(),
 ) -> BiasVariance:
     """Bias², variance and risk (their sum) of a recipe on the `assess` rows, unbiased, for this data set at n/2.
 

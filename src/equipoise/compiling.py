@@ -54,7 +54,7 @@ class Compiled:
         return pytree.tree_unflatten(list(self._run(*pytree.tree_leaves(args))), self._out_spec)
 
 
-def _inductor(graph: torch.fx.GraphModule, leaves: list[Tensor]) -> Callable[..., Any]:
+def _inductor(graph: torch.fx.GraphModule, leaves: list[Any]) -> Any:
     from torch._inductor import compile as compile_graph  # ahead of time: no guards, nothing to look up per call
 
     return compile_graph(graph, leaves)

@@ -1,4 +1,4 @@
-"""What a cohort's steps are fed: rows in order, noise keys, host draws, rates; and the preparation fitted on the fit rows."""
+"""What a cohort's steps are fed: rows in order, noise keys, host draws, rates; and the fitted preparation."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def select(x: Any, rows: Any) -> Any:
 def fit_preparation(
     techniques: Mapping[str, Technique], data: Data, rows: Tensor, dtype: torch.dtype
 ) -> dict[str, dict[str, Tensor]]:
-    """What techniques learn from ``rows``. A preparation sees what the ones before it made of x; the others raw rows."""
+    """What techniques learn from ``rows``. A preparation sees what those before it made of x; the others raw rows."""
     x, y = select(data.x, rows), data.y[rows]
     learned: dict[str, dict[str, Tensor]] = {}
     chain = sorted((t for t in techniques.values() if "prepare" in t.acts_in()), key=lambda t: t.turn)

@@ -1,4 +1,4 @@
-"""How runs are executed: options, which recipes share a program, and the executor of a cohort. Decided before step 1."""
+"""How runs are executed: options, which recipes share a program, and a cohort's executor. Decided before step 1."""
 
 from __future__ import annotations
 

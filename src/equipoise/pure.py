@@ -38,10 +38,10 @@ def step(
 ) -> tuple[Init, Step]:
     """The pure step of a recipe: ``init(seed) -> state`` and ``step(state, x, y) -> (state, loss)``.
 
-    example: (x, y), a batch of at least two rows; whole-number y are classes, floats are targets (B, T). The preparation
-    is fitted on it. steps: the length schedules are made for. rows_per_epoch: rows that count as one epoch.
-    The step writes nothing in place and reads nothing but its arguments; the same state gives the same result. Step t of
-    seed s draws the noise that `train` draws at step t of seed s.
+    example: (x, y), a batch of at least two rows; whole-number y are classes, floats are targets (B, T). The
+    preparation is fitted on it. steps: the length schedules are made for. rows_per_epoch: rows that count as one epoch.
+    The step writes nothing in place and reads nothing but its arguments; the same state gives the same result. Step t
+    of seed s draws the noise that `train` draws at step t of seed s.
     """
     x, y = example
     task = "regress" if y.is_floating_point() else "classify"
@@ -77,7 +77,7 @@ def _program(
     fitted: dict[str, dict[str, Tensor]] = {}
     for t in sorted(techniques, key=lambda t: t.turn):
         if t.fits():
-            fitted[t.key] = {k: v.float() for k, v in t.fit(x, y, None).items()}  # type: ignore[arg-type]
+            fitted[t.key] = {k: v.float() for k, v in t.fit(x, y, None).items()}
     seen = prepared_example(member.techniques, fitted, x, torch.float32)
     shape = tuple(seen[0].shape[1:]) if isinstance(seen, tuple) else tuple(seen.shape[1:])
     outputs = y.shape[1] if task == "regress" else _width(model, shape, seen)

@@ -23,7 +23,7 @@ class Recipe(tuple[Technique, ...]):
     """
 
     def __new__(cls, *entries: Technique | Iterable[Technique]) -> Recipe:
-        flat = list(entries[0]) if len(entries) == 1 and not isinstance(entries[0], Technique) else list(entries)  # type: ignore[arg-type]
+        flat = list(entries[0]) if len(entries) == 1 and not isinstance(entries[0], Technique) else list(entries)
         for t in flat:
             if not isinstance(t, Technique):
                 raise EquipoiseError(f"a recipe holds techniques such as Dropout(0.3), got {t!r}.")
@@ -103,8 +103,8 @@ class Recipe(tuple[Technique, ...]):
                 raise EquipoiseError(
                     f"--without {name}: the {slot_of(t)} cannot be left empty; put another in with --with."
                 )
-            elif slot_of(t) in SLOTS:
-                kept.append(Empty(slot_of(t)))
+            elif (slot := slot_of(t)) is not None and slot in SLOTS:
+                kept.append(Empty(slot))
         return Recipe(*kept)
 
     def filled(self, default: Iterable[Technique]) -> Recipe:
@@ -148,7 +148,7 @@ class Recipe(tuple[Technique, ...]):
 
 
 def place_of(t: Technique) -> str:
-    """What one entry excludes others from: its slot (a normalization: its slot at its sites), else its class and place."""
+    """What one entry excludes others from: its slot (a normalization: also its sites), else its class and place."""
     slot = slot_of(t)
     if slot in SLOTS:
         return str(slot)

@@ -30,7 +30,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """All trials, best first, and the recipe with the best knobs. Judged on `stop`: `assess` and `test` were not read."""
+    """All trials, best first, and the recipe with the best knobs. Judged on `stop` alone, not on `assess` or `test`."""
 
     metric: str
     trials: tuple[Trial, ...]
@@ -52,13 +52,14 @@ def search(
     batch_size: int = 64,
     seed: int = 0,
     method: str = "tpe",
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options = Options(),
 ) -> Search:
     """Search knobs on held-out data (deck D2: grid search).
 
     space: ``"Technique.knob"`` → a (low, high) range, drawn in log scale where low > 0 and high/low ≥ 10, or a list of
-    values. method: "tpe" (Bergstra et al. 2011), "random" (Bergstra and Bengio 2012), or "grid" over lists, which ignores
-    ``trials``. Every trial has the same run seed, so that trials are paired. Raises EquipoiseError for unknown knobs.
+    values. method: "tpe" (Bergstra et al. 2011), "random" (Bergstra and Bengio 2012), or "grid" over lists, which
+    ignores ``trials``. Every trial has the same run seed, so that trials are paired. Raises EquipoiseError for unknown
+    knobs.
     """
     import optuna
 

@@ -140,20 +140,20 @@ def _train_network(
 def _run(cohort: Cohort, i: int, model: Any, plan: Plan, compiling: float, data: Data) -> Run:
     member, progress, s = cohort.members[i], cohort.runs[i], cohort.schedule
     compiling, total = compiling / len(cohort.members), cohort.seconds / len(cohort.members)
+    seconds = {"compile": compiling, "train": total - compiling, "total": total}
+    notes = [*cohort.program.net.notes, *cohort.notes, *warnings_for(member.recipe, data)]
+    source = {"source": data.source, "fingerprint": data.fingerprint, "split": data.split_dict()}
     record = Record(
-        member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), {"compile": compiling, "train": total - compiling, "total": total},
-        progress.history, [*cohort.program.net.notes, *cohort.notes, *warnings_for(member.recipe, data)], progress.ended, progress.failed,
-        model if isinstance(model, str) else "", data={"source": data.source, "fingerprint": data.fingerprint, "split": data.split_dict()},
+        member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), seconds, progress.history, notes,
+        progress.ended, progress.failed, model if isinstance(model, str) else "", data=source,
     )  # fmt: skip
     const, state = cohort.executor.member(cohort.const, i), cohort.result(i)
     run = Run(cohort.program, member.recipe, state, const, record, Signature.of(data), data)
-    entry = entry_of_members(member.recipe)
+    entry: Any = entry_of_members(member.recipe)
     if entry is None or not hasattr(entry, "snapshots"):
         return run
-    states = [
-        {**state, "params": p, "buffers": b}
-        for p, b in entry.snapshots(state["params"], state["buffers"], cohort.at_end(i, entry.key))
-    ]  # type: ignore[attr-defined]
+    kept = entry.snapshots(state["params"], state["buffers"], cohort.at_end(i, entry.key))
+    states = [{**state, "params": p, "buffers": b} for p, b in kept]
     each = [Run(cohort.program, member.recipe, st, const, record, run.signature, data) for st in states]
     return CombinedRun(entry, each, member.recipe, record, data)
 
@@ -166,7 +166,7 @@ def _combined(runs: Sequence[Run], member: Member, data: Data) -> Run:
     first = runs[0].record
     failed = "; ".join(f"member {i}: {r.failed}" for i, r in enumerate(runs) if r.failed)
     seconds = {k: sum(r.record.seconds[k] for r in runs) for k in first.seconds}
-    record = Record(member.seed, first.epochs, first.batch_size, first.shuffle, first.plan, seconds, first.history, first.notes, first.ended, failed, first.model, data=first.data)  # fmt: skip
+    record = replace(first, seed=member.seed, seconds=seconds, failed=failed, command="", test_looks=0)
     return CombinedRun(entry, runs, member.recipe, record, data)
 
 

@@ -64,7 +64,8 @@ def verdicts(study: Any) -> None:
     out = console()
     out.print(table)
     out.print(
-        f"{found.better} is better; smaller than {found.smallest:.3g} does not matter; baseline {found.baseline:.4f}; pairing correlation {found.rho:.2f}"
+        f"{found.better} is better; smaller than {found.smallest:.3g} does not matter; "
+        f"baseline {found.baseline:.4f}; pairing correlation {found.rho:.2f}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The user's own normalization and dropout layers, adopted: buffers become outputs of the step, noise comes from our streams.
+"""The user's own normalization and dropout layers, adopted: buffers become outputs of the step, noise is our streams'.
 
 The class of the layer in our copy is swapped for a twin with the same parameters, buffers and names.
 """
@@ -30,7 +30,7 @@ def running(old: Tensor, new: Tensor, momentum: Any) -> Tensor:
 
 
 def _batch_norm(self: Any, z: Tensor) -> Tensor:
-    """nn.BatchNorm with rebound instead of mutated statistics; torch's own formula: ε inside, unbiased running variance."""
+    """nn.BatchNorm with rebound, not mutated, statistics; torch's own formula: ε inside, unbiased running variance."""
     view = [1, -1] + [1] * (z.dim() - 2)
     if self.training or self.running_mean is None:
         mean, var, m = batch_statistics(z, 1)
@@ -72,5 +72,5 @@ def adopt(net: Any) -> list[tuple[str, str]]:
         elif type(m) in DROPOUTS:
             number = len(drops)
             drops.append((f"own/{name}", type(m).__name__))
-            m.forward = lambda x, m=m, number=number: _drop(net, m, number, x)  # type: ignore[method-assign]
+            m.forward = lambda x, m=m, number=number: _drop(net, m, number, x)
     return drops

@@ -1,4 +1,4 @@
-"""The finding pass: one forward of the copy tells the sites, their order, what they read, and the residual additions."""
+"""The finding pass: one forward of the copy tells the sites, their order, what they read, and residual additions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way back: the user's own class and state_dict keys, normalization and expected noise folded in where that is exact."""
+"""The way back: the user's own class and state_dict keys, normalization and expected noise folded in where exact."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Network:
 
     # --- building -----------------------------------------------------------------------------------------------------
     def select(self, where: Any = "all", kinds: Iterable[str] = ("linear", "conv", "recurrent")) -> list[Site]:
-        """Sites by ``where``: "all", "dense" (Linear only), a name, a pattern such as "layers.*", or several of them."""
+        """Sites by ``where``: "all", "dense" (Linear only), a name, a pattern as "layers.*", or several of them."""
         if where in ("all", "dense"):
             wanted = ("linear",) if where == "dense" else tuple(kinds)
             return [s for s in self.sites if s.kind in wanted]
@@ -137,7 +137,8 @@ class Network:
         missed = [s.name for s in self.sites if s not in chosen and not s.is_output] + self.unreached
         if missed:
             self.note(
-                f"{type(t).__name__} acts at {len(chosen)} of {len(self.sites) + len(self.unreached)} affine maps; not at {_few(missed)}."
+                f"{type(t).__name__} acts at {len(chosen)} of {len(self.sites) + len(self.unreached)} affine maps; "
+                f"not at {_few(missed)}."
             )
 
     def describe(self) -> str:
@@ -188,7 +189,7 @@ class Network:
         return _one_tensor(out), {k: tensors[k] for k in buffers}
 
     def held(self, params: dict[str, Tensor], techniques: Mapping[str, Technique]) -> dict[str, Tensor]:
-        """Biases in front of a normalization enter as (1 − w)·b, those in front of the user's own batch norm without gradient."""
+        """Biases before a normalization enter as (1 − w)·b, those before the user's own batch norm without gradient."""
         out = dict(params)
         for s in self.sites:
             if s.bias in out and s.norm_by is not None and self._alone(s):
@@ -224,13 +225,15 @@ class Network:
                     site.affine_by, site, source if t.per_unit else (site.index, min(call, site.calls - 1))
                 )
                 z = t.affine(x, m.weight, m.bias, at)
-            layer = site.module._modules.get(NORM)
-            return z if layer is None else layer.gated(z, now.techniques[site.norm_by])
+            if site.norm_by is None:
+                return z
+            layer: Any = getattr(site.module, NORM)
+            return layer.gated(z, now.techniques[site.norm_by])
 
         site.module.forward = forward
 
     def _draws_elsewhere(self, x: Any) -> bool:
-        """Does the model draw from torch's generator outside of what we adopted (dropout inside attention or an LSTM)?"""
+        """Does the model draw from torch's generator outside of what is adopted (dropout in attention or an LSTM)?"""
         params, buffers = dict(self.module.named_parameters()), dict(self.module.named_buffers())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             before = torch.get_rng_state()
@@ -242,7 +245,7 @@ class Network:
 
     @cached_property
     def affine_weights(self) -> frozenset[str]:
-        """Trainable parameters that penalties and decay mean: matrices and kernels, no biases, no normalization parameters."""
+        """Trainable parameters that penalties and decay mean: matrices and kernels, no biases, nothing of a norm."""
         norms = {
             id(p) for m in self.module.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from .design import Design
 from .effects import Effects, effects, failures
 from .execute import Setting, Trained, run_design, run_halves, run_pair, targets_of
 from .factors import arm
-from .planned import StudyPlan, prepare
+from .planned import StudyPlan, prepare, primary_metric
 from .recommend import Confirmation, Recommendation, confirm, recommend
 from .tradeoff import TradeRow, trade
 
@@ -69,12 +69,13 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """study.json of CONTRACT §11."""
-        failed = failures(self.design, self.trained.failed.any(1)) if self.trained.failed.any() else {}
+        failed = failures(self.design, np.asarray(self.trained.failed.any(1))) if self.trained.failed.any() else {}
         why = " ".join(self.recommendation.why)
         return {
-            "schema": "equipoise/study/1", "question": self.question, "design": self.design.describe(), "runs": int(self.trained.stop.size),
-            "seeds": len(self.seeds), "programs": self.trained.programs, "seconds": self.seconds, "failed": failed,
-            "effects": [r.as_json() for r in self.found.rows], "interactions": [r.as_json() for r in self.found.interactions],
+            "schema": "equipoise/study/1", "question": self.question, "design": self.design.describe(),
+            "runs": int(self.trained.stop.size), "seeds": len(self.seeds), "programs": self.trained.programs,
+            "seconds": self.seconds, "failed": failed, "effects": [r.as_json() for r in self.found.rows],
+            "interactions": [r.as_json() for r in self.found.interactions],
             "trade": [r.as_json() for r in self.trades], "test_looks": self.test_looks,
             "recommended": {"recipe": self.candidate.to_list(), "predicted": self.recommendation.predicted, "why": why},
             "confirmation": self.confirmation.as_json() if self.confirmation else None,
@@ -125,15 +126,15 @@ def study(
     techniques: a comma list, or techniques and lists of levels; None takes the default factors of the data's kind.
     seeds: how many seed blocks (≥ 2), or which. metric: the primary metric (default loss, rmse); smallest: the smallest
     effect of interest in its unit (default 2 % of the baseline, .005 for accuracy). lr: "ladder" (×¼, ×1, ×4, each
-    arm at its own best rate, cross-fitted) or "fixed". trade_splits: random half-splits for bias² and variance (0: none).
+    arm at its own best rate, cross-fitted) or "fixed". trade_splits: random half-splits for bias² and variance
+    (0: none).
     Returns a `Study`; with ``out`` also writes study.json, effects.csv, report.html and recipe.yaml there.
     """
-    plan = prepare(
-        model, recipe, data, techniques, seeds=seeds, metric=metric, lr=lr, configurations=configurations, seed=seed
-    )
+    plan = prepare(model, recipe, data, techniques, seeds=seeds, lr=lr, configurations=configurations, seed=seed)
+    metric = primary_metric(data, metric)
     setting = Setting(model, data.to(options.resolved_device()), Schedule(epochs, batch_size), options)
     began = time.perf_counter()
-    names = [plan.metric, *(m for m in metrics.metrics_for(data.task, data.outputs) if m != plan.metric)]
+    names = [metric, *(m for m in metrics.metrics_for(data.task, data.outputs) if m != metric)]
     trained = run_design(setting, plan.arms, plan.seeds, plan.rates, names, plan.design.order, progress)
     chosen = (
         ladder.cross_fitted(plan.design, trained.stop, plan.rates)
@@ -141,8 +142,8 @@ def study(
         else np.zeros(trained.stop.shape[::2], dtype=int)
     )
     scores = {m: ladder.at_rate(v, chosen) for m, v in trained.scores.items()}
-    found = effects(plan.design, scores, primary=plan.metric, smallest=smallest)
-    choice = recommend(plan.design, scores[plan.metric], found)
+    found = effects(plan.design, scores, primary=metric, smallest=smallest)
+    choice = recommend(plan.design, scores[metric], found)
     levels = np.array([choice.levels, [0] * len(plan.asked)])
     best = ladder.best(plan.design, trained.stop, plan.rates, levels) if len(plan.rates) > 1 else np.zeros(2, dtype=int)
     factors = [plan.rates[int(i)] for i in best]
@@ -153,17 +154,17 @@ def study(
     confirmation, looks = None, 0
     if any(choice.levels) or factors[0] != factors[1]:
         fresh = [seed + FRESH + i for i in range(CONFIRM_SEEDS)]
-        pair = run_pair(setting, [candidate, baseline], [1.0, 1.0], fresh, [plan.metric], progress)
-        confirmation = confirm(pair[0][plan.metric], pair[1][plan.metric], metric=plan.metric, better=found.better)
+        pair = run_pair(setting, [candidate, baseline], [1.0, 1.0], fresh, [metric], progress)
+        confirmation = confirm(pair[0][metric], pair[1][metric], metric=metric, better=found.better)
         looks = 1
     seconds = {"compile": 0.0, "train": float(trained.seconds.sum()), "total": time.perf_counter() - began}
     by_rate = (
-        ladder.by_rate(plan.design, trained.scores[plan.metric], plan.rates, found.better)
-        if len(plan.rates) > 1
-        else ()
+        ladder.by_rate(plan.design, trained.scores[metric], plan.rates, found.better) if len(plan.rates) > 1 else ()
     )
-    question = {"data": data.name, "model": model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__), "base": plan.base.to_list(), "primary": plan.metric, "smallest": found.smallest}  # fmt: skip
-    facts = {"versions": versions(), "fingerprint": data.fingerprint, "seeds": plan.seeds, "seed": seed, "epochs": epochs, "batch_size": batch_size, "rates": list(plan.rates), "source": data.source, "roles": {r: len(v) for r, v in data.rows.items()}}  # fmt: skip
+    network = model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__)
+    question = {
+        "data": data.name, "model": network, "base": plan.base.to_list(), "primary": metric, "smallest": found.smallest,
+    }  # fmt: skip
     result = Study(
         question,
         plan.design,
@@ -179,7 +180,7 @@ def study(
         by_rate,
         seconds,
         [*plan.left_out, *trained.notes],
-        facts,
+        _facts(plan, data, setting.schedule, seed),
         looks,
     )
     if out is not None:
@@ -187,17 +188,20 @@ def study(
     return result
 
 
+def _facts(plan: StudyPlan, data: Data, schedule: Schedule, seed: int) -> dict[str, Any]:
+    """What it takes to repeat a study."""
+    return {
+        "versions": versions(), "fingerprint": data.fingerprint, "seeds": plan.seeds, "seed": seed,
+        "epochs": schedule.epochs, "batch_size": schedule.batch_size, "rates": list(plan.rates), "source": data.source,
+        "roles": {r: len(v) for r, v in data.rows.items()},
+    }  # fmt: skip
+
+
 def with_rate(recipe: Recipe, factor: float) -> Recipe:
     """The recipe with its optimizer's learning rate times ``factor``."""
-    import dataclasses
-
     optimizer = recipe.holder("optimizer")
     assert optimizer is not None
-    return (
-        recipe.plus(dataclasses.replace(optimizer, rate=optimizer.knobs()["rate"] * factor))
-        if factor != 1.0
-        else recipe
-    )  # type: ignore[call-arg]
+    return recipe if factor == 1.0 else recipe.plus(replace(optimizer, rate=optimizer.knobs()["rate"] * factor))
 
 
 def _trades(

@@ -39,11 +39,13 @@ class Costs:
 
     def lines(self) -> list[str]:
         return [
-            f"plan: {self.design}, {self.configurations} configurations × {self.seeds} seeds × {self.rates} rate{'s' if self.rates > 1 else ''}"
-            f" + half-splits + confirmation = {self.runs} runs, {self.run_steps:,} run-steps, about {self.seconds:.0f} s"
-            f" if run eagerly one by one, {self.megabytes:.0f} MB; resolution {self.resolution}",
-            f"plan: an effect of {self.detectable:.2f} σ is found with probability .80 (σ: run-to-run standard deviation);"
-            f" the 95 % interval will be ± {self.half_width:.2f} σ, plus the part of the assessment examples",
+            f"plan: {self.design}, {self.configurations} configurations × {self.seeds} seeds"
+            f" × {self.rates} rate{'s' if self.rates > 1 else ''} + half-splits + confirmation = {self.runs} runs,"
+            f" {self.run_steps:,} run-steps, about {self.seconds:.0f} s if run eagerly one by one,"
+            f" {self.megabytes:.0f} MB; resolution {self.resolution}",
+            f"plan: an effect of {self.detectable:.2f} σ is found with probability .80"
+            f" (σ: run-to-run standard deviation); the 95 % interval will be"
+            f" ± {self.half_width:.2f} σ, plus the part of the assessment examples",
         ]
 
 
@@ -102,9 +104,10 @@ def checklist(plan: StudyPlan, data: Data, model: Any, epochs: int) -> dict[str,
     """Deck D2's list of what to decide, with what was chosen (CATALOGUE L)."""
     base = plan.base
     name = lambda slot: repr(base.holder(slot)) if base.holder(slot) else "none"  # noqa: E731
+    targets = "class probabilities" if data.task == "classify" else name("targets")
     regularizers = [repr(t) for t in base.active() if t.slot is None]
     return {
-        "data": f"{data!r}; inputs {name('inputs')}, targets {'class probabilities' if data.task == 'classify' else name('targets')}",
+        "data": f"{data!r}; inputs {name('inputs')}, targets {targets}",
         "architecture": str(model),
         "divergence": name("objective"),
         "regularization": ", ".join(regularizers) or "none in the base",

@@ -172,8 +172,9 @@ def make_design(
     ``interactions``: pairs of factor numbers that get an estimate of their own. Columns are assigned by a permutation
     search that maximizes the D-efficiency of main effects and declared interactions together, which puts declared
     interactions of a regular design into distinct alias classes. Signs (which half of a column is "off"), columns
-    (among equally good assignments) and run order are drawn from ``seed`` (numpy's Philox). The signs are those that make
-    a run drawn at random the baseline, every factor off: δ and the recommendation rest on a baseline that was measured.
+    (among equally good assignments) and run order are drawn from ``seed`` (numpy's Philox). The signs are those that
+    make a run drawn at random the baseline, every factor off: δ and the recommendation rest on a baseline that was
+    measured.
 
     Raises EquipoiseError where the factors, the size or the interactions do not fit, naming what would.
     """
@@ -236,8 +237,8 @@ def _products(d: Array, e: Array) -> Array:
 
 
 def _coding(levels: int, values: int, off: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """The level of each value of a column: value ``off`` is off, the others in random order; the value left over by three
-    levels is "off" again."""
+    """The level of each value of a column: value ``off`` is off, the others in random order; the value left over by
+    three levels is "off" again."""
     others = iter(rng.permutation([*range(1, levels), *[0] * (values - levels)]))
     return tuple(0 if v == off else int(next(others)) for v in range(values))
 

@@ -87,7 +87,7 @@ def run_design(
 
 
 class Fallback:
-    """Scores with the cap of CONTRACT §6: a run that diverged, or is worse, scores as the fallback a user would have."""
+    """Scores with a cap (CONTRACT §6): a run that diverged, or is worse, scores as the fallback a user would have."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -107,7 +107,7 @@ class Fallback:
 
     def stop_loss(self, run: Run) -> float:
         """Mean primary loss on `stop`, capped alike."""
-        x, y = self.data.select("stop")
+        _, y = self.data.select("stop")
         return float(self.scores(run, "stop", [self._primary])[self._primary].mean()) if len(y) else float("nan")
 
 

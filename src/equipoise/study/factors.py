@@ -1,4 +1,4 @@
-"""The questions of a study: factors from text or techniques, the defaults, and what a factor does to the base recipe."""
+"""The questions of a study: factors from text or techniques, the defaults, and what a factor does to the base."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..data import Data
 
 INTERACTIONS = (  # declared beforehand: the pairs of METHODS B.2 that are no alias of one another in the default design
-    ("BatchNorm", "Dropout"), ("BatchNorm", "WeightDecay"), ("MixUp", "LabelSmoothing"), ("MixUp", "Dropout"), ("BatchNorm", "Cosine"),
+    ("BatchNorm", "Dropout"), ("BatchNorm", "WeightDecay"), ("MixUp", "LabelSmoothing"), ("MixUp", "Dropout"),
+    ("BatchNorm", "Cosine"),
 )  # fmt: skip
 
 
@@ -34,7 +35,7 @@ class Question:
 
 
 def question(text: str) -> Question:
-    """``Dropout(0.3)`` (off or on), ``Dropout(0.2)|Dropout(0.5)``, ``none|BatchNorm|LayerNorm``: the first level is off."""
+    """``Dropout(0.3)`` (off or on), ``Dropout(0.2)|Dropout(0.5)``, ``none|BatchNorm|LayerNorm``: first level = off."""
     parts = [p.strip() for p in split_outside(text, "|")]
     entries = tuple(None if p == "none" else parse(p) for p in parts)
     if len(entries) == 1:
@@ -138,7 +139,7 @@ def arm(base: Recipe, asked: Sequence[Question], levels: Sequence[int]) -> Recip
 
 
 def feasible(base: Recipe, asked: Sequence[Question], data: Data, explicit: bool) -> tuple[list[Question], list[str]]:
-    """The factors that can be run on this data; a default that cannot is left out and named, one asked for is refused."""
+    """The factors this data can run; a default that cannot be run is left out and named, one asked for is refused."""
     kept, left = [], []
     for q in asked:
         try:

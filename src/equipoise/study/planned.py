@@ -28,7 +28,6 @@ class StudyPlan:
     arms: list[Recipe]
     seeds: list[int]
     rates: tuple[float, ...]
-    metric: str
     left_out: list[str]
 
 
@@ -39,7 +38,6 @@ def prepare(
     techniques: Any,
     *,
     seeds: int | Sequence[int] = 3,
-    metric: str | None = None,
     lr: str = "ladder",
     configurations: int | None = None,
     seed: int = 0,
@@ -52,10 +50,6 @@ def prepare(
         raise EquipoiseError(
             f"seeds={seeds}: at least two different seed blocks; without repetition there is no error to judge by."
         )
-    metric = metric or metrics.primary(data.task)
-    known = metrics.metrics_for(data.task, data.outputs)
-    if metric not in known:
-        raise EquipoiseError(f"metric {metric!r}: for this data one of {', '.join(known)}.")
     resolved = resolve(recipe, data.task, default=reference_recipe(model))
     explicit = techniques is not None
     asked = questions(techniques) if explicit else default_questions(data)
@@ -65,4 +59,13 @@ def prepare(
         [q.factor for q in asked], interactions=declared(asked), configurations=configurations, seed=seed
     )
     arms = [arm(base, asked, row) for row in design.matrix]
-    return StudyPlan(asked, base, design, arms, seeds, LADDER if lr == "ladder" else (1.0,), metric, left_out)
+    return StudyPlan(asked, base, design, arms, seeds, LADDER if lr == "ladder" else (1.0,), left_out)
+
+
+def primary_metric(data: Data, metric: str | None = None) -> str:
+    """The metric a study judges by: ``metric``, or the task's primary one."""
+    metric = metric or metrics.primary(data.task)
+    known = metrics.metrics_for(data.task, data.outputs)
+    if metric not in known:
+        raise EquipoiseError(f"metric {metric!r}: for this data one of {', '.join(known)}.")
+    return metric

@@ -1,4 +1,4 @@
-"""Every technique of the catalogue, by name: ``techniques.WeightDecay`` lives in ``techniques/<family>/weight_decay.py``.
+"""Every technique of the catalogue, by name: ``WeightDecay`` lives in ``techniques/<family>/weight_decay.py``.
 
 Found by convention: a module in a family folder holds the class whose lower-case name is the module's name without
 underscores. Nothing is listed by hand; nothing is imported before it is asked for.

@@ -175,7 +175,7 @@ class _SumOverRanks(torch.autograd.Function):
     """Σ over ranks; the gradient of every rank's loss reaches every rank's summand."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, group: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Any, v: Tensor, group: Any) -> Tensor:
         ctx.group = group
         total = v.detach().clone()
         torch.distributed.all_reduce(total, group=group)
