@@ -38,7 +38,7 @@ from .models_of_users import mlp
 ALL: list[type[Technique]] = [T.find(n) for n in T.names()]
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 16}
 ARMS = (  # two that are stacked, one of which ends early with its best weights, and one in a cohort of its own
-    Recipe(T.Dropout(0.2), T.Momentum(0.1), T.Plateau(patience=0)),
+    Recipe(T.Dropout(0.2), T.Momentum(0.1), T.Plateau(patience=0, threshold=0.9)),
     Recipe(T.Momentum(0.5), T.EarlyStopping(patience=1, delta=10.0), T.EMA()),
     Recipe(T.AdamW(0.01)),
 )
@@ -241,7 +241,10 @@ class Wider(torch.nn.Sequential):
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
-    "recipe": ({"recipe": Recipe(T.Dropout(0.4), T.Momentum(0.1), T.Plateau(patience=0))}, r"Dropout.*0\.2.*0\.4"),
+    "recipe": (
+        {"recipe": Recipe(T.Dropout(0.4), T.Momentum(0.1), T.Plateau(patience=0, threshold=0.9))},
+        r"Dropout.*0\.2.*0\.4",
+    ),
     "seed": ({"seed": 6}, "seed was 5, now it is 6"),
     "epochs": ({"epochs": 4}, "epochs was 3, now it is 4"),
     "batch size": ({"batch_size": 8}, "batch_size was 16, now it is 8"),
@@ -454,7 +457,7 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
         "a": {"weight|x": torch.randn(3, 4).t(), "none": {}},
         "b": [
             torch.tensor(0.1, dtype=torch.float64),
-            torch.arange(6, dtype=torch.int32).view(2, 3, 1).permute(2, 0, 1),
+            torch.arange(24, dtype=torch.int32).view(2, 3, 4).permute(2, 0, 1),
         ],
         "odd": torch.tensor([float("nan"), float("-inf"), -0.0, 1e-45]),
         "one": torch.zeros(1).expand(5),
