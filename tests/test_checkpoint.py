@@ -220,6 +220,19 @@ def test_a_finished_run_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert same(again, first)
 
 
+def test_finished_runs_that_shared_a_program_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that lacks what others of its cohort have keeps it, switched off."""
+    arms = [Recipe(T.BatchNorm(), T.SGD(0.1)), Recipe(T.Dropout(0.2), T.SGD(0.1)), Recipe(T.SGD(0.1))]
+    how: dict[str, Any] = {**QUICK, "seeds": [1, 2, 3], "out": tmp_path}
+    first = train_many(mlp, arms, dataset("table"), **how)
+    assert {r.record.plan["executor"] for r in first} == {"stacked"}
+    monkeypatch.setattr("equipoise.training.train_members", None)  # nothing is trained
+    again = train_many(mlp, arms, dataset("table"), **how, resume=True)
+    assert all(map(same, again, first))
+    x = dataset("table").x
+    assert all(abs(a.predict(x) - b.predict(x)).max() < 1e-6 for a, b in zip(again, first, strict=True))
+
+
 def test_nothing_is_overwritten(tmp_path: Path, stop_at: Any) -> None:
     stopped(tmp_path / "stopped", stop_at)
     one(out=tmp_path / "finished")

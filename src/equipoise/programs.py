@@ -88,7 +88,7 @@ def warnings_for(recipe: Recipe, data: Data) -> list[str]:
 
 
 def rebuild(
-    model: Any, recipe: Recipe, signature: Any, tensors: Mapping[str, Any], precision: str
+    model: Any, techniques: Sequence[Technique], signature: Any, tensors: Mapping[str, Any], precision: str
 ) -> tuple[Program, State, Const]:
     """The program and state of a saved run. Raises EquipoiseError where the model is needed or does not fit."""
     if not model:
@@ -97,7 +97,6 @@ def rebuild(
         )
     dtype = DTYPES[precision]
     raw = [torch.zeros(2, *s, dtype=getattr(torch, d)) for s, d in zip(signature.shapes, signature.dtypes, strict=True)]
-    techniques = [t for t in recipe.active()]
     shared = {t.key: t for t in techniques}
     learned = {k: dict(tensors.get("fitted", {}).get(k, {})) for k in shared}
     x = prepared_example(shared, learned, tuple(raw) if signature.many else raw[0], dtype)

@@ -203,12 +203,18 @@ class Run:
             "signature": json.dumps(files.plain(asdict(self.signature))),
             "precision": self.program.precision,
             "model": self.record.model,
+            "program": json.dumps([Recipe(t).to_list()[0] for t in self._entries()]),
         }
         files.write_bytes(folder / "state.safetensors", lambda path: save_file(everything, path, metadata))
         files.write_text(folder / "recipe.yaml", self.recipe.to_yaml())
         files.write_text(folder / "history.csv", _csv(self.history))
         files.write_json(folder / "run.json", self.to_dict(scores, folder.name))
         return folder
+
+    def _entries(self) -> list[Any]:
+        """The program's techniques: the recipe's own, and those of other runs of its cohort, switched off."""
+        own = {t.key: t for t in self.recipe.active()}
+        return [own.get(t.key) or t.switched_off() for t in self.program.techniques]
 
     def to_dict(self, scores: Mapping[str, Mapping[str, float]], name: str = "") -> dict[str, Any]:
         """run.json of CONTRACT §11."""
@@ -239,6 +245,7 @@ def load_run(folder: str | Path, *, model: Any = None, data: Data | None = None)
         with safe_open(str(folder / "state.safetensors"), "pt") as f:
             metadata, flat = dict(f.metadata() or {}), {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
         signature = Signature.from_dict(json.loads(metadata["signature"]))
+        entries = [Recipe.from_list([e])[0] for e in json.loads(metadata["program"])]
         record = Record(saved["seed"], saved["epochs"], saved["batch_size"], saved["shuffle"], saved["plan"], saved["seconds"], model=saved["model"], command=saved["command"], data=saved["data"], test_looks=saved["test_looks"], notes=saved["notes"], ended=saved["ended"], failed=saved["failed"])  # fmt: skip
         with open(folder / "history.csv", newline="", encoding="utf-8") as h:
             record.history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(h)]
@@ -253,7 +260,7 @@ def load_run(folder: str | Path, *, model: Any = None, data: Data | None = None)
             f"{folder} was trained with the code {record.model}: name it again to run it, model={record.model!r} (--model)."
         )
     program, state, const = rebuild(
-        model or record.model, recipe, signature, tree.unflatten(flat), metadata["precision"]
+        model or record.model, entries, signature, tree.unflatten(flat), metadata["precision"]
     )
     return Run(program, recipe, state, const, record, signature, data)
 
