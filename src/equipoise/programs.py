@@ -78,15 +78,6 @@ def check_data(recipe: Recipe, data: Data) -> None:
             )
 
 
-def warnings_for(recipe: Recipe, data: Data) -> list[str]:
-    """Risky choices that are trained all the same, one line each."""
-    return [
-        f"{t!r}: {data.name} does not declare {t.breaks} label-preserving; it may teach wrong labels (declare it with preserves=)."
-        for t in recipe.active()
-        if t.breaks is not None and t.breaks not in data.preserves
-    ]
-
-
 def rebuild(
     model: Any, techniques: Sequence[Technique], signature: Any, tensors: Mapping[str, Any], precision: str
 ) -> tuple[Program, State, Const]:

@@ -14,10 +14,11 @@ from .errors import EquipoiseError
 from .executor import Single, Stack
 from .feed import Schedule
 from .plan import STACK, Member, Options, Plan, group, stacks, threads
-from .programs import Workshop, warnings_for
+from .programs import Workshop
 from .progress import tracker
 from .recipe import resolve
 from .reference import reference_recipe
+from .risks import warnings_for
 from .run import Record, Run, Signature
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def _run(cohort: Cohort, i: int, model: Any, plan: Plan, compiling: float, data:
     member, progress, s = cohort.members[i], cohort.runs[i], cohort.schedule
     compiling, total = compiling / len(cohort.members), cohort.seconds / len(cohort.members)
     seconds = {"compile": compiling, "train": total - compiling, "total": total}
-    notes = [*cohort.program.net.notes, *cohort.notes, *warnings_for(member.recipe, data)]
+    net = cohort.program.net
+    notes = [*net.notes, *cohort.notes, *warnings_for(member.recipe, data, net, s.batch_size)]
     source = {"source": data.source, "fingerprint": data.fingerprint, "split": data.split_dict()}
     record = Record(
         member.seed, s.epochs, s.batch_size, s.shuffle, plan.to_dict(), seconds, progress.history, notes,

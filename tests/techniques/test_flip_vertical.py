@@ -8,8 +8,8 @@ import torch
 
 from equipoise import techniques as T
 from equipoise.data import Data
-from equipoise.programs import warnings_for
 from equipoise.recipe import Recipe
+from equipoise.risks import wrong_labels
 
 from ..image_support import assert_share, augmented, photos
 
@@ -38,6 +38,6 @@ def test_every_example_draws_for_itself(p: float):
 
 def test_warns_where_the_data_does_not_declare_it(images: Data):
     declared, silent = images, Data(images.x, images.y, name="scans")
-    assert warnings_for(Recipe(T.FlipVertical()), declared) == []
-    [line] = warnings_for(Recipe(T.FlipVertical()), silent)
+    assert wrong_labels(Recipe(T.FlipVertical()), declared) == []
+    [line] = wrong_labels(Recipe(T.FlipVertical()), silent)
     assert "scans does not declare flip_vertical label-preserving" in line

@@ -13,8 +13,9 @@ def train_command(data: str, flags: dict[str, Any]) -> None:
 
     from ..checkpoint import Folder, Stopped, asked
     from ..feed import Schedule
-    from ..plan import Member
-    from ..programs import warnings_for
+    from ..plan import Member, group
+    from ..programs import make_program
+    from ..risks import warnings_for
     from ..train import train_one
     from ..training import checked_seed
 
@@ -26,7 +27,9 @@ def train_command(data: str, flags: dict[str, Any]) -> None:
             _show(json.loads((path / "run.json").read_text(encoding="utf-8")), path, flags)
             return
         if not flags["quiet"]:
-            show.lines((f"warning: {w}" for w in warnings_for(s.recipe, s.data)), to_error=True)
+            net = make_program(s.model, group([member])[0][0], member, s.data, setting.options(flags)).net
+            risks = warnings_for(s.recipe, s.data, net, schedule.batch_size)
+            show.lines((f"warning: {w}" for w in risks), to_error=True)
         try:
             run = train_one(s.model, member, s.data, schedule, setting.options(flags), keeper)
         except Stopped as e:
