@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 import torch
 from torch import Tensor
@@ -63,15 +63,12 @@ class Layer:
 
     name: str
     x: Tensor  # its input as it came
-    plain: Tensor | None  # W x + b before any normalization (rows, units); None where that cannot be told
     z: Tensor  # its output (rows, units), after the normalization that a technique put there
     a: Tensor  # after the activation (rows, units)
     activation: str  # relu, tanh, sigmoid; another function's name; "" where none follows
     weight: str  # name of its (first) weight among the parameters
     is_output: bool
     ends_branch: bool  # the last map of a residual branch
-    batch_norm: str  # prefix of the batch-norm buffers that follow it, or ""
-    positions: int  # rows of z per example
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,8 @@ class Moment:
     params: Params
     buffers: Params
     layers: tuple[Layer, ...]
+    norms: Mapping[str, Tensor]  # batch norm → what it is shown in prediction mode (rows, channels)
+    rows: int  # of the probe batch
     loss: float  # of the objective, without penalties, batch statistics of the probe batch
     evaluated: float  # the same in prediction mode
     grads: Params
@@ -142,6 +141,12 @@ class Trace:
     def entry(self, slot: str) -> Technique | None:
         return next((t for t in self.recipe if t.slot == slot), None)
 
+    @property
+    def first_ratio(self) -> float:
+        """‖ΔW‖/‖W‖ of the first update, median of the layers; NaN where there is none."""
+        found = sorted(r[0] for r in self.ratios.values() if r and math.isfinite(r[0]) and r[0] > 0)
+        return found[len(found) // 2] if found else math.nan
+
     def at_rate(self, factor: float) -> tuple[Technique, ...]:
         """The recipe's optimizer with its learning rate multiplied by ``factor``."""
         optimizer = self.entry("optimizer")
@@ -155,6 +160,8 @@ class Trace:
 class Probe:
     """Base of every instrument. Fields are its thresholds; the docstring has the equation and the sections Rule, Known
     false alarms and Source. Its name in findings is that of its module."""
+
+    follows: ClassVar[tuple[str, ...]] = ()  # probes whose findings explain this one's: then it is no first cause
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import rng
 from ..cohort import Cohort
 from ..feed import select
-from ..probe import Moment
+from ..probe import Layer, Moment
 from ..sites.network import Pass
 from ..step import State
 from ..technique import At, Batch, Params
@@ -88,16 +88,21 @@ class Bench:
             evaluated = float(self.loss(state, params, batch, training=False))
         micro, mean, rows = self._micro(state)
         return Moment(
-            step, params, state["buffers"], self.layers(state, batch.x), loss, evaluated, grads,
-            lambda p: self.gradient(state, p, batch), micro, mean, rows,
+            step, params, state["buffers"], self.layers(state, batch.x), self.norms(state), len(self.rows), loss,
+            evaluated, grads, lambda p: self.gradient(state, p, batch), micro, mean, rows,
         )  # fmt: skip
 
-    def layers(self, state: State, x: Any) -> Any:
-        trained, evaluated = (
-            observe.observe(self.net, lambda t=t: self.output(state, state["params"], x, t)) for t in (True, False)
-        )
-        rows = len(x[0] if isinstance(x, tuple) else x)
-        return observe.layers(self.net, self.techniques, state["params"], trained, evaluated, rows)
+    def layers(self, state: State, x: Any) -> tuple[Layer, ...]:
+        """Layer by layer, in training mode."""
+        return observe.layers(self.net, self._observed(state, x, True))
+
+    def norms(self, state: State) -> dict[str, Tensor]:
+        """What the batch norms are shown in prediction mode."""
+        seen = self._observed(state, self.batch.x, False)
+        return observe.norms(self.net, self.techniques, state["params"], seen)
+
+    def _observed(self, state: State, x: Any, training: bool) -> Any:
+        return observe.observe(self.net, lambda: self.output(state, state["params"], x, training))
 
     def _micro(self, state: State) -> tuple[Tensor, float, int]:
         """Squared norms of the gradients of equal parts of the probe batch, of their mean, and the rows of a part."""

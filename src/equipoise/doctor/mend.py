@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import metrics, stats
+from .. import metrics, probes, stats
 from ..errors import EquipoiseError
 from ..feed import Schedule
 from ..plan import Member, Options
@@ -45,9 +45,12 @@ class Mended:
 
 
 def with_proposals(recipe: Recipe, findings: Sequence[Finding]) -> Recipe:
-    """The recipe with what the findings propose, first causes first: one entry per slot, conflicts left out."""
+    """The recipe with what the findings propose that no other finding explains, first causes first: one entry per slot,
+    conflicts left out."""
     taken: set[str] = set()
-    for entry in (t for f in findings for t in f.proposed):
+    found = {f.probe for f in findings}
+    causes = [f for f in findings if not found & set(probes.find(f.probe).follows)]
+    for entry in (t for f in causes for t in f.proposed):
         place = slot_of(entry) or entry.key
         if place not in taken:
             try:

@@ -35,6 +35,7 @@ class _Seen:
     outputs: dict[str, Tensor] = field(default_factory=dict)
     activations: dict[str, tuple[str, Tensor]] = field(default_factory=dict)
     maker: dict[int, str] = field(default_factory=dict)  # id of a tensor → the site it comes from
+    normed: dict[str, Tensor] = field(default_factory=dict)  # own batch norm → its input (rows, channels)
     kept: list[Any] = field(default_factory=list)
 
     def follows(self, source: Any, result: Any) -> None:
@@ -92,15 +93,20 @@ def observe(net: Network, forward: Callable[[], Any]) -> _Seen:
 
         return hook
 
-    def at_norm(_: nn.Module, args: Any, out: Any) -> None:
-        seen.kept.append(args)
-        seen.follows(args[0], out)
+    def at_norm(name: str) -> Any:
+        def hook(m: nn.Module, args: Any, out: Any) -> None:
+            seen.kept.append(args)
+            seen.follows(args[0], out)
+            if isinstance(m, BATCH_NORMS) and name not in seen.normed:
+                seen.normed[name] = args[0].detach().clone().movedim(1, -1).flatten(0, -2)
+
+        return hook
 
     for site in net.sites:
         handles.append(site.module.register_forward_hook(at_site(site)))
-    for m in net.module.modules():
+    for name, m in net.module.named_modules():
         if isinstance(m, (*NORMS, *BATCH_NORMS)):
-            handles.append(m.register_forward_hook(at_norm))
+            handles.append(m.register_forward_hook(at_norm(name)))
     try:
         with untouched(net), torch.no_grad(), _Watch(seen):
             forward()
@@ -110,46 +116,31 @@ def observe(net: Network, forward: Callable[[], Any]) -> _Seen:
     return seen
 
 
-def layers(
-    net: Network, techniques: dict[str, Technique], params: Params, trained: _Seen, evaluated: _Seen, rows: int
-) -> tuple[Layer, ...]:
-    """The layers of a training-mode pass of ``rows`` examples; ``plain`` comes from the pass in prediction mode."""
+def layers(net: Network, seen: _Seen) -> tuple[Layer, ...]:
+    """The layers of a pass, in execution order."""
     ends = {max(r.sites) for r in net.residuals}
     found = []
     for site in net.sites:
-        if site.name not in trained.outputs:
-            continue
-        z = _units_last(trained.outputs[site.name], site)
-        kind, a = trained.activations.get(site.name, ("", trained.outputs[site.name]))
-        norm = _batch_norm(net, site, techniques)
-        plain = _plain(site, params, evaluated) if norm else None
-        found.append(
-            Layer(
-                site.name, trained.inputs[site.name], plain, z, _units_last(a, site), kind,
-                site.weights[0] if site.weights else "", site.is_output, site.index in ends, norm,
-                max(len(z) // rows, 1),
-            )
-        )  # fmt: skip
+        if site.name in seen.outputs:
+            kind, a = seen.activations.get(site.name, ("", seen.outputs[site.name]))
+            z, a = (_units_last(v, site) for v in (seen.outputs[site.name], a))
+            weight = site.weights[0] if site.weights else ""
+            ending = site.index in ends
+            found.append(Layer(site.name, seen.inputs[site.name], z, a, kind, weight, site.is_output, ending))
     return tuple(found)
+
+
+def norms(net: Network, techniques: dict[str, Technique], params: Params, seen: _Seen) -> dict[str, Tensor]:
+    """What each batch norm is shown in a pass, the user's own and those of techniques, by the prefix of its buffers."""
+    found = dict(seen.normed)
+    for site in net.sites:
+        if site.norm_by is None or type(techniques[site.norm_by]).__name__ != "BatchNorm" or site.affine_by is not None:
+            continue
+        w, b = params.get(site.weights[0]), params.get(site.bias) if site.bias else None
+        if w is not None and float(techniques[site.norm_by].knobs()["w"]) > 0 and site.name in seen.inputs:
+            found[f"{site.name}.normalization"] = _units_last(site.affine(seen.inputs[site.name], w, b), site)
+    return found
 
 
 def _units_last(v: Tensor, site: Site) -> Tensor:
     return v.movedim(site.channel % v.dim(), -1).flatten(0, -2)
-
-
-def _batch_norm(net: Network, site: Site, techniques: dict[str, Technique]) -> str:
-    """Where the statistics of the batch norm behind a site are held; "" where there is none, or where it is off."""
-    if site.norm_by is not None and type(techniques[site.norm_by]).__name__ == "BatchNorm":
-        return f"{site.name}.normalization" if float(techniques[site.norm_by].knobs()["w"]) > 0 else ""
-    own = site.normalized_by
-    return own if own and isinstance(net.module.get_submodule(own), BATCH_NORMS) else ""
-
-
-def _plain(site: Site, params: Params, evaluated: _Seen) -> Tensor | None:
-    """What the batch norm is shown in prediction mode; None where a technique replaces the affine map."""
-    if site.norm_by is None:
-        return _units_last(evaluated.outputs[site.name], site)
-    if site.affine_by is not None or site.kind == "recurrent":
-        return None
-    w, b = params.get(site.weights[0]), params.get(site.bias) if site.bias else None
-    return None if w is None else _units_last(site.affine(evaluated.inputs[site.name], w, b), site)

@@ -36,6 +36,7 @@ class ActivationProfile(Probe):
     Source: Glorot and Bengio (2010); He et al. (2015); decks D1, D4; equipoise METHODS A.1 (2).
     """
 
+    follows = ("symmetry", "unscaled_inputs")
     drift: float = math.log(1e4)
     low: float = 1e-4
     high: float = 1e4

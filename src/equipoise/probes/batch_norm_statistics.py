@@ -28,13 +28,12 @@ class BatchNormStatistics(Probe):
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = []
-        for layer in trace.first.layers:
-            if layer.batch_norm:
-                m = trace.batch_size * layer.positions
-                variance, mean = standard_errors(m)
-                out.append(self.number(layer.name, m, VALUES, self.least))
-                out.append(self.number(layer.name, variance, VARIANCE))
-                out.append(self.number(layer.name, mean, MEAN))
+        for name, z in trace.first.norms.items():
+            m = trace.batch_size * len(z) // trace.first.rows
+            variance, mean = standard_errors(m)
+            out.append(self.number(name, m, VALUES, self.least))
+            out.append(self.number(name, variance, VARIANCE))
+            out.append(self.number(name, mean, MEAN))
         return out
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:

@@ -26,6 +26,7 @@ class DeadUnits(Probe):
     Source: Lu et al. (2019), Dying ReLU and initialization; deck D4; equipoise METHODS A.1 (5).
     """
 
+    follows = ("symmetry", "unscaled_inputs", "activation_profile", "gradient_spikes")
     warn: float = 0.2
     fault: float = 0.5
     learned: float = 0.8

@@ -43,10 +43,10 @@ class DropoutBeforeBatchNorm(Probe):
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = []
-        for layer in trace.last.layers:
-            running = trace.last.buffers.get(f"{layer.batch_norm}.running_var") if layer.batch_norm else None
-            if running is not None and layer.plain is not None:
-                out.append(self.number(layer.name, variance_shift(layer.plain, running), SHIFT, self.threshold))
+        for name, z in trace.last.norms.items():
+            running = trace.last.buffers.get(f"{name}.running_var")
+            if running is not None:
+                out.append(self.number(name, variance_shift(z, running), SHIFT, self.threshold))
         return out
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:

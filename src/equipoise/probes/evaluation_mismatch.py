@@ -19,6 +19,7 @@ class EvaluationMismatch(Probe):
     Source: Ioffe and Szegedy (2015); deck D2; equipoise METHODS A.1 (16).
     """
 
+    follows = ("minibatch_shift", "batch_norm_statistics", "dropout_before_batch_norm", "gradient_spikes")
     threshold: float = 2.0
     share: float = 0.1
     steps: int = 20

@@ -49,6 +49,18 @@ class GradientNoise(Probe):
     Source: McCandlish et al. (2018) §2.2 and A.1; deck D3; equipoise METHODS A.3.
     """
 
+    follows = (
+        "unscaled_inputs",
+        "minibatch_shift",
+        "symmetry",
+        "activation_profile",
+        "gradient_profile",
+        "batch_norm_statistics",
+        "gradient_spikes",
+        "saturation",
+        "dead_units",
+        "update_ratio",
+    )
     share: float = 0.1
     learned: float = 0.1
 

@@ -28,6 +28,7 @@ class GradientProfile(Probe):
     Source: Bengio, Simard, Frasconi (1994); Glorot and Bengio (2010); deck D4; equipoise METHODS A.1 (3).
     """
 
+    follows = ("symmetry", "activation_profile", "unscaled_inputs")
     low: float = 1e-3
     high: float = 1e3
     learned: float = 0.5

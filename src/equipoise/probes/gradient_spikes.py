@@ -41,9 +41,11 @@ class GradientSpikes(Probe):
     Source: Pascanu, Mikolov, Bengio (2013); deck D2; equipoise METHODS A.1 (10).
     """
 
+    follows = ("unscaled_inputs", "minibatch_shift", "activation_profile", "batch_norm_statistics")
     tail: float = 10.0
     loss: float = 2.0
     learned: float = 0.5
+    usual: float = 3e-3  # first updates relative to the weights that the proposed rate aims at
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = [
@@ -72,10 +74,9 @@ class GradientSpikes(Probe):
         return []
 
     def _calmer(self, trace: Trace) -> Sequence[Technique]:
-        """Clipping at twice the median norm, and a rate that fits the weights."""
-        sizes = sorted(r for each in trace.ratios.values() for r in each if math.isfinite(r) and r > 0)
-        r = sizes[len(sizes) // 2] if sizes else math.nan
-        factor = min(1e-3 / r, 0.1) if r > 0 else 0.1
+        """Clipping at twice the median norm, within 1 and 5, and a rate that fits the weights."""
+        r = trace.first_ratio
+        factor = min(self.usual / r, 0.1) if r > 0 else 0.1
         norms = sorted(v for v in trace.norms if math.isfinite(v) and v > 0)
         ceiling = float(f"{2 * norms[len(norms) // 2]:.2g}") if norms else 1.0
-        return (T.ClipGradients(min(ceiling, 5.0), "norm"), *trace.at_rate(factor))
+        return (T.ClipGradients(min(max(ceiling, 1.0), 5.0), "norm"), *trace.at_rate(factor))

@@ -55,6 +55,15 @@ class Landscape(Probe):
     Source: Santurkar et al. (2018), Fig. 4; Cohen et al. (2021); deck D4; equipoise METHODS A.2.
     """
 
+    follows = (
+        "unscaled_inputs",
+        "symmetry",
+        "activation_profile",
+        "gradient_profile",
+        "gradient_spikes",
+        "saturation",
+        "dead_units",
+    )
     threshold: float = 2.0
     learned: float = 0.1
     points: int = 8

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import techniques as T
 from ..probe import FAULT, WARNING, Finding, Measure, Probe, Trace
+from ..technique import Technique
 
 LAYER, STUCK = "share of saturated activations", "share of stuck units"
 
@@ -33,11 +34,13 @@ class Saturation(Probe):
     Source: Glorot and Bengio (2010); decks D1, D3; equipoise METHODS A.1 (4).
     """
 
+    follows = ("unscaled_inputs", "activation_profile", "gradient_spikes")
     slope: float = 0.05
     warn: float = 0.5
     fault: float = 0.8
     stuck: float = 0.95
     learned: float = 0.8
+    large: float = 3.0  # root mean square of inputs that need scaling
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = []
@@ -53,6 +56,11 @@ class Saturation(Probe):
                 out.append(self.number(layer.name, torch.logical_or(*above).double().mean(), STUCK))
         return out
 
+    def _remedy(self, trace: Trace) -> list[Technique]:
+        """Of the first layer: large inputs are to be scaled; else its weights are too large."""
+        large = trace.first.layers[0].x.double().square().mean() > self.large**2
+        return [T.Standardize()] if large else [T.Xavier()]
+
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
         if trace.learned >= self.learned:
             return []
@@ -61,7 +69,7 @@ class Saturation(Probe):
                 m,
                 "units are saturated: their slope, and so the gradient through them, is gone",
                 f"over {self.warn:.0%} of the layer passes on less than a twentieth of the gradient.",
-                [T.Standardize(), T.Xavier()] if k == 0 else [T.Xavier(), T.LayerNorm()],
+                self._remedy(trace) if k == 0 else [T.Xavier()],
                 FAULT if m.value > self.fault else WARNING,
             )
             for k, m in enumerate(m for m in measures if m.unit == LAYER)

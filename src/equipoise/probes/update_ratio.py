@@ -21,15 +21,16 @@ def update_ratio(new: Tensor, old: Tensor) -> Tensor:
 class UpdateRatio(Probe):
     """r_l = ‖ΔW_l‖/‖W_l‖ of the actual updates, by layer: the median over steps.
 
-    Rule: the median over layers outside [10⁻⁵, 10⁻¹] while less than half of the constant's loss is explained: about
-        10⁻³ is usual. Training that gets on at another ratio (fine-tuning, normalized weights) is left alone.
+    Rule: the median over layers outside [10⁻⁵, 10⁻¹] while less than half of the constant's loss is explained: some
+        10⁻³ are usual. Training that gets on at another ratio (fine-tuning, normalized weights) is left alone.
     Known false alarms: a long warm-up seen in its first part only; fine-tuning on a hard task.
     Source: folklore, widely taught; equipoise METHODS A.1 (13).
     """
 
+    follows = ("symmetry", "activation_profile", "gradient_profile", "gradient_spikes", "saturation", "dead_units")
     low: float = 1e-5
     high: float = 1e-1
-    usual: float = 1e-3
+    usual: float = 3e-3
     learned: float = 0.5
 
     def measure(self, trace: Trace) -> list[Measure]:
