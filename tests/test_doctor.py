@@ -1,0 +1,395 @@
+"""The doctor end to end: faults are found, healthy set-ups are silent, and looking changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import equipoise as eq
+from equipoise import probes, schemas
+from equipoise import techniques as T
+from equipoise.data import Data
+from equipoise.doctor import Course, Diagnosis, diagnose, doctor
+from equipoise.doctor.bench import Bench
+from equipoise.doctor.diagnose import traced
+from equipoise.doctor.mend import closed, with_proposals
+from equipoise.doctor.watch import Watched, Watcher
+from equipoise.errors import EquipoiseError
+from equipoise.plan import Options
+from equipoise.probe import section
+from equipoise.recipe import Recipe, resolve
+from equipoise.technique import Empty, Technique
+from tests.stepping import cohort_of
+
+SMALL = "mlp(hidden=(16,16))"
+DEEP = "mlp(hidden=(16,16,16,16,16,16),activation='tanh')"
+
+
+def blobs(scale: float = 1.0, order: bool = False) -> Data:
+    """600 rows of 6 standard normal features in 3 classes that depend on them."""
+    x = torch.randn(600, 6, generator=torch.Generator().manual_seed(7))
+    y = (x @ torch.tensor([1.0, -1.0, 0.5, 0.0, 0.0, 2.0])).mul(0.8).round().clamp(-1, 1).long() + 1
+    if order:
+        rows = torch.argsort(y, stable=True)
+        x, y = x[rows], y[rows]
+    return Data(scale * x, y, name="blobs")
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return blobs()
+
+
+def line() -> Data:
+    """400 rows whose target is a sum of two features, in units of its own."""
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(3))
+    return Data(x, x[:, :2].sum(1, keepdim=True) * 50 + 300, task="regress", name="line")
+
+
+def found(diagnosis: Diagnosis) -> set[str]:
+    return {f.probe for f in diagnosis.findings}
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+def test_a_constant_start_is_symmetry_and_he_mends_it(data: Data):
+    seen = doctor(SMALL, Recipe(T.Constant(0.1), T.SGD(0.1)), data, fix=True)
+    assert seen.findings[0].probe == "symmetry"
+    assert {f.where for f in seen.findings if f.probe == "symmetry"} == {"layers.0", "layers.1"}  # never the output
+    assert seen.findings[0].proposed == (T.He(),)
+    assert seen.mended is not None
+    assert seen.mended.remedy
+    assert seen.mended.recipe.find("He") and not seen.mended.recipe.find("Constant")
+
+
+def test_small_weights_in_a_deep_tanh_net_vanish(data: Data):
+    seen = doctor(DEEP, Recipe(T.SmallRandom(0.001), T.SGD(0.1)), data)
+    assert seen.findings[0].probe == "activation_profile"
+    assert "vanish" in seen.findings[0].symptom
+    assert {"activation_profile", "gradient_profile"} <= found(seen)
+    rate = next(m for m in seen.measures if m.probe == "activation_profile" and m.unit == "per layer")
+    # widths of 16: E[a²] falls by 16·10⁻⁶ a layer; over 6 layers its slope varies by a few tens of percent
+    assert abs(math.log(rate.value / 16e-6)) < 1.5
+
+
+def test_large_inputs_saturate_a_sigmoid():
+    model = "mlp(hidden=(16,16),activation='sigmoid')"
+    seen = doctor(model, Recipe(Empty("inputs"), T.SGD(0.1)), blobs(100.0))
+    assert seen.findings[0].probe == "unscaled_inputs"
+    assert {"unscaled_inputs", "saturation"} <= found(seen)
+    assert seen.findings[0].proposed == (T.Standardize(),)
+    assert seen.findings[0].value == pytest.approx(100, rel=0.1)
+    assert not {"unscaled_inputs", "saturation"} & found(doctor(model, Recipe(T.AdamW(0.01)), blobs(100.0)))
+
+
+@pytest.mark.parametrize("optimizer", [T.SGD(100.0), T.AdamW(1.0)], ids=["SGD", "AdamW"])
+def test_a_rate_a_thousand_times_too_high(data: Data, optimizer: Technique):
+    seen = doctor(SMALL, Recipe(optimizer), data, fix=True)
+    assert seen.findings[0].probe == "gradient_spikes"
+    rate = next(t for t in seen.findings[0].proposed if t.slot == "optimizer").knobs()["rate"]
+    assert rate < optimizer.knobs()["rate"] / 100
+    assert seen.mended is not None
+    assert seen.mended.gap_closed > 0
+
+
+def test_a_rate_far_too_low(data: Data):
+    seen = doctor(SMALL, Recipe(T.SGD(1e-6)), data)
+    assert found(seen) == {"update_ratio"}
+    assert seen.findings[0].proposed[0].knobs()["rate"] > 1e-3
+
+
+def test_a_loss_that_breaks_is_told_with_its_step():
+    seen = doctor("mlp(hidden=())", Recipe(T.SGD(10.0)), line(), steps=100)
+    broken = next(f for f in seen.findings if f.probe == "gradient_spikes")
+    assert "non-finite" in broken.symptom
+    assert 0 < broken.value < 100
+    check(seen)
+
+
+def test_sorted_rows_shift_from_batch_to_batch():
+    recipe = resolve(Recipe(T.SGD(0.1)), "classify")
+    ordered = blobs(order=True)
+    seen = diagnose(SMALL, recipe, ordered, Course(100, shuffle="never"))
+    assert seen.findings[0].probe == "minibatch_shift"
+    assert "minibatch_shift" not in found(diagnose(SMALL, recipe, ordered, Course(100)))
+
+
+def test_batch_norm_on_two_rows(data: Data):
+    seen = doctor(SMALL, Recipe(T.BatchNorm(), T.SGD(0.1)), data, batch_size=2)
+    assert seen.findings[0].probe == "batch_norm_statistics"
+    assert (seen.findings[0].value, seen.findings[0].severity) == (2, "warning")
+
+
+def dropout_first() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Dropout(0.7), nn.BatchNorm1d(32), nn.Linear(32, 3))
+
+
+def test_dropout_in_front_of_the_users_own_batch_norm(data: Data):
+    seen = doctor(dropout_first, Recipe(T.SGD(0.1)), data)
+    assert seen.findings[0].probe == "dropout_before_batch_norm"
+    assert seen.findings[0].where == "3"
+    # running variance over that of prediction, for about half-rectified units that are kept with .3: 1/r above 2
+    assert seen.findings[0].value > 2
+
+
+def dead_start() -> nn.Module:
+    net = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 3))
+    nn.init.constant_(net[0].bias, -20.0)  # type: ignore[arg-type]
+    return net
+
+
+def test_units_that_start_dead(data: Data):
+    seen = doctor(dead_start, Recipe(T.SGD(0.1)), data)
+    dead = next(f for f in seen.findings if f.probe == "dead_units")
+    assert (dead.where, dead.value, dead.severity) == ("0", 1.0, "fault")
+
+
+def test_labels_without_meaning_are_learned_by_heart(data: Data):
+    y = torch.randint(0, 3, (600,), generator=torch.Generator().manual_seed(1))
+    seen = doctor("mlp(hidden=(64,64))", Recipe(T.AdamW(1e-2)), Data(data.x, y, name="noise"))
+    assert "generalization_gap" in found(seen)
+
+
+# --- healthy, and healthy but odd -------------------------------------------------------------------------------------
+class ZeroBranch(nn.Module):
+    """Two residual blocks whose last map starts at zero, and a head that does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(6, 16)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16)) for _ in range(2))
+        self.head = nn.Linear(16, 3)
+        last: list[Any] = [*(b[-1] for b in self.blocks), self.head]  # type: ignore[index]
+        for m in last:
+            nn.init.zeros_(m.weight)
+            nn.init.zeros_(m.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for b in self.blocks:
+            x = x + b(x)
+        return self.head(x)
+
+
+def sparse() -> nn.Module:
+    """ReLU with about 70 % zeros."""
+    net = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 3))
+    nn.init.constant_(net[0].bias, -0.3)  # type: ignore[arg-type]
+    return net
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe", "options"),
+    [
+        (SMALL, (T.SGD(0.1),), {}),
+        (SMALL, None, {}),
+        ("mlp(hidden=(16,16),activation='tanh')", (), {"steps": 60}),
+        (ZeroBranch, (T.SGD(0.1),), {}),
+        (ZeroBranch, (), {}),
+        (sparse, (T.SGD(0.1),), {}),
+        (SMALL, (T.SGD(0.1), T.WarmUp(0.001, 0.3)), {}),
+        (SMALL, (T.AdamW(3e-3), T.Dropout(0.2), T.LabelSmoothing(0.1)), {}),
+        (SMALL, (T.SAM(), T.SGD(0.1)), {"steps": 100}),
+        (SMALL, (T.SGD(0.05),), {"batch_size": 16, "seed": 5}),
+    ],
+)
+def test_healthy_set_ups_are_silent(data: Data, model: Any, recipe: Any, options: dict[str, Any]):
+    seen = doctor(model, recipe, data, **options)
+    assert seen.ok, [f.why for f in seen.findings]
+    check(seen)
+
+
+def test_digits_are_healthy():
+    seen = doctor("mlp(hidden=(64,64))", None, Data.load("digits"))
+    assert seen.ok, [f.why for f in seen.findings]
+    assert seen.seconds < 60
+
+
+def test_a_trained_net_that_is_tuned_on_gently(data: Data):
+    """Tiny gradients, tiny updates: nothing is wrong."""
+    run = eq.train(SMALL, Recipe(T.SGD(0.3)), data, epochs=60)
+    seen = doctor(run.model, Recipe(T.SGD(1e-6)), data, steps=60)
+    ratio = next(m for m in seen.measures if m.probe == "update_ratio" and m.where == "all layers")
+    assert ratio.value < 1e-5
+    assert seen.ok, [f.why for f in seen.findings]
+
+
+def test_regression_is_healthy():
+    seen = doctor(SMALL, None, line())
+    assert seen.ok, [f.why for f in seen.findings]
+    check(seen)
+
+
+# --- looking changes nothing ------------------------------------------------------------------------------------------
+def bits(value: Any) -> Any:
+    return {k: bits(v) for k, v in value.items()} if isinstance(value, dict) else value.clone()
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(same(a[k], b[k]) for k in a) if isinstance(a, dict) else torch.equal(a, b)
+
+
+def own_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3), nn.Linear(8, 3))
+
+
+def test_a_look_moves_no_bit(data: Data):
+    cohort = cohort_of([[T.Momentum(), T.Dropout(0.2)]], data, Watched, build=own_norm, epochs=2)
+    bench, net = Bench(cohort, 0), cohort.program.net
+    net.module.eval()
+    torch.manual_seed(4)
+    state = cohort.executor.member(cohort.state, 0)
+    before = bits(state), torch.get_rng_state(), [m.training for m in net.module.modules()]
+    own = {k: v.clone() for k, v in net.module.state_dict().items()}
+    m = bench.moment(0)
+    bench.constant(state)
+    m.gradient(m.params)
+    assert same(before[0], cohort.executor.member(cohort.state, 0))
+    assert torch.equal(before[1], torch.get_rng_state())
+    assert before[2] == [v.training for v in net.module.modules()]
+    assert all(torch.equal(v, own[k]) for k, v in net.module.state_dict().items())
+    assert all(p.grad is None for p in net.module.parameters())
+    assert not any(v._forward_hooks or v._forward_pre_hooks for v in net.module.modules())
+    assert net.current is None
+
+
+def test_the_training_that_is_looked_at_is_the_training(data: Data):
+    """Two epochs, watched, against the same two epochs alone: equal bits."""
+    recipe = [T.Momentum(), T.Dropout(0.2)]
+    watched, alone = (cohort_of([recipe], data, e, build=own_norm, epochs=2) for e in (Watched, None))
+    Watcher(watched, watched.total_steps, 0).trace()
+    for _ in range(2):
+        alone.train_epoch()
+    states = [c.executor.member(c.state, 0) for c in (watched, alone)]
+    assert same({k: states[0][k] for k in ("params", "buffers")}, {k: states[1][k] for k in ("params", "buffers")})
+
+
+def test_the_users_module_is_left_alone(data: Data):
+    net = own_norm()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    doctor(net, Recipe(T.SGD(0.1)), data, steps=10)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+# --- what is recorded -------------------------------------------------------------------------------------------------
+def test_layers_are_recorded_as_pytorch_computes_them(data: Data):
+    cohort = cohort_of([[T.SGD()]], data, Watched, build=own_norm, epochs=1)
+    bench = Bench(cohort, 0)
+    m, plain = bench.moment(0), own_norm().double()
+    plain.load_state_dict({**m.params, **m.buffers}, strict=True)
+    plain[3].p = 0.0  # type: ignore[assignment]
+    x, y = bench.batch.x, bench.batch.y
+    first, last = m.layers
+    assert torch.allclose(first.z, plain[0](x))
+    assert (first.activation, first.weight, last.is_output) == ("relu", "0.weight", True)
+    plain.train()
+    assert torch.allclose(first.a, torch.relu(plain[1](plain[0](x))))
+    plain.load_state_dict({**m.params, **m.buffers})
+    loss = nn.functional.cross_entropy(plain(x), y)
+    assert m.loss == pytest.approx(float(loss.detach()), rel=1e-12)
+    loss.backward()
+    for name, p in plain.named_parameters():
+        if name != "0.bias":  # in front of batch norm: its gradient is rounding noise, and held at zero
+            assert p.grad is not None
+            assert torch.allclose(m.grads[name], p.grad)
+    plain.load_state_dict({**m.params, **m.buffers})
+    plain.eval()
+    evaluated = float(nn.functional.cross_entropy(plain(x), y).detach())
+    assert m.evaluated == pytest.approx(evaluated, rel=1e-12)
+    assert torch.allclose(m.norms["1"], plain[0](x))
+    share = y.mean(0)
+    assert bench.constant(cohort.executor.member(cohort.state, 0)) == pytest.approx(-float((share * share.log()).sum()))
+
+
+def test_convolutions_are_recorded_units_last(images: Data):
+    recipe = resolve(Recipe(T.SGD(0.05), T.BatchNorm()), "classify")
+    trace = traced("cnn(channels=(4,),hidden=8)", recipe, images, Course(4, batch_size=16), Options())
+    conv = trace.first.layers[0]
+    assert conv.z.shape == (trace.first.rows * 64, 4)
+    assert trace.first.norms["convs.0.normalization"].shape == conv.z.shape
+    assert torch.allclose(conv.z.mean(0), torch.zeros(4), atol=1e-5)  # behind batch norm, in training mode
+    assert len(trace.norms) == len(trace.losses) == 4
+    assert trace.ratios["convs.0.weight"][0] > 0
+
+
+def test_the_first_update_is_the_optimizers(data: Data):
+    """SGD: ‖ΔW‖/‖W‖ of the first step is ε‖g‖/‖W‖, and the noted norm is that of the whole gradient."""
+    cohort = cohort_of([[T.SGD(0.1)]], data, Watched, epochs=1, build=lambda: nn.Linear(6, 3))
+    state, now = cohort.executor.member(cohort.state, 0), next(cohort.feed.steps(0, [1.0]))
+    w, b = (state["params"][k].clone().requires_grad_() for k in ("weight", "bias"))
+    nn.functional.cross_entropy(now.x[0].double() @ w.T + b, now.y[0]).backward()
+    assert w.grad is not None and b.grad is not None
+    executor = cohort.executor
+    assert isinstance(executor, Watched)
+    executor.step(cohort.state, cohort.const, now)
+    expected = 0.1 * float(w.grad.norm() / w.detach().norm())
+    assert float(executor.ratios["weight"][0]) == pytest.approx(expected, rel=1e-12)
+    whole = math.hypot(float(w.grad.norm()), float(b.grad.norm()))
+    assert float(executor.norms[0]) == pytest.approx(whole, rel=1e-12)
+
+
+# --- the diagnosis ----------------------------------------------------------------------------------------------------
+def check(diagnosis: Diagnosis) -> None:
+    """It validates against the schema, holds only JSON, and every instrument that applies is there."""
+    text = json.dumps(diagnosis.to_dict(), allow_nan=False)
+    jsonschema.validate(json.loads(text), schemas.load("doctor"))
+    always = {"unscaled_inputs", "minibatch_shift", "gradient_profile", "gradient_spikes", "landscape"}
+    assert always <= {m.probe for m in diagnosis.measures}
+    for f in diagnosis.findings:
+        assert f.false_alarms and f.source and f.reason
+        assert Recipe.from_list(json.loads(json.dumps(Recipe(*f.proposed).to_list()))) == Recipe(*f.proposed)
+
+
+def test_faulty_output_validates(data: Data):
+    seen = doctor(SMALL, Recipe(T.Constant(0.0), T.SGD(0.1)), data, steps=40, fix=True)
+    check(seen)
+    assert set(seen.to_dict()["mended"]) == {"gap_closed", "low", "high", "seeds"}
+
+
+def test_one_step_is_enough_to_measure(data: Data):
+    check(doctor(SMALL, Recipe(T.SGD(0.1)), data, steps=1))
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 2.5}, {"seed": -1}, {"batch_size": 0}])
+def test_bad_input_is_refused_in_one_line(data: Data, bad: dict[str, Any]):
+    with pytest.raises(EquipoiseError) as e:
+        doctor(SMALL, None, data, **bad)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", probes.names())
+def test_every_probe_says_its_rule_false_alarms_and_source(name: str):
+    cls: Any = probes.find(name)
+    assert cls.name() == name
+    assert all(section(cls, part) for part in ("Rule", "Known false alarms", "Source"))
+    assert set(cls.follows) <= set(probes.names()) - {name}
+
+
+# --- mending ----------------------------------------------------------------------------------------------------------
+def test_the_share_of_the_gap_is_a_paired_t_of_logarithms():
+    from scipy import stats
+
+    given, mended = [1.0, 2.0, 4.0], [0.5, 0.9, 2.4]
+    d = np.log(np.array(mended) / given)
+    half = stats.t.ppf(0.975, 2) * d.std(ddof=1) / math.sqrt(3)
+    found = closed(given, mended)
+    assert found == pytest.approx(
+        (1 - math.exp(d.mean()), 1 - math.exp(d.mean() + half), 1 - math.exp(d.mean() - half))
+    )
+    assert found[1] < found[0] < found[2]
+    assert closed([3.0, 1.0], [3.0, 1.0]) == (0.0, 0.0, 0.0)
+    assert closed([10.0, 10.1, 9.8], [100.0, 101.0, 99.0])[2] < 0  # a proposal that harms is told as harm
+
+
+def test_consequences_propose_nothing(data: Data):
+    """All-zero weights kill units too; what mends the symmetry is tried, LayerNorm for dead units is not."""
+    seen = doctor(SMALL, Recipe(T.Constant(0.0), T.SGD(0.1)), data, steps=40)
+    assert {"symmetry", "dead_units"} <= found(seen)
+    proposed = with_proposals(seen.recipe, seen.findings)
+    assert proposed.find("He") and not proposed.find("LayerNorm")
