@@ -51,6 +51,23 @@ def study(
 
 
 @app.command()
+def doctor(
+    ctx: typer.Context, data: F.Data, model: F.Model = None, recipe: F.RecipeFile = None, with_: F.With = None,
+    without: F.Without = None, batch_size: F.BatchSize = 64, seed: F.Seed = 0, split_seed: F.SplitSeed = 0,
+    target: F.Target = None, task: F.Task = None, test: F.TestFile = None, split: F.Split = None,
+    groups: F.Groups = None, device: F.Device = "auto", precision: F.Precision = "float32", threads: F.Threads = None,
+    data_dir: F.DataDir = None, out: F.Out = None, resume: F.Resume = False, overwrite: F.Overwrite = False,
+    quiet: F.Quiet = False, json_: F.Json = False,
+    steps: Annotated[int, typer.Option(help="steps of the short training that is looked at")] = 200,
+    fix: Annotated[bool, typer.Option("--fix", help="train with what is proposed too, and tell what it mends")] = False,
+) -> None:  # fmt: skip
+    """Tell what is wrong with a training set-up, why, and what mends it; silent where it is healthy."""
+    from .doctoring import doctor_command
+
+    doctor_command(data, ctx.params)
+
+
+@app.command()
 def recipe(
     ctx: typer.Context, data: F.Data, model: F.Model = None, recipe: F.RecipeFile = None, with_: F.With = None,
     without: F.Without = None, split_seed: F.SplitSeed = 0, target: F.Target = None, task: F.Task = None,
