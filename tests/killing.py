@@ -55,6 +55,10 @@ def victim(job: Job, out: Path, resume: bool, ready: Connection) -> None:
     job.run(out, resume)
 
 
+class Failed(Exception):
+    """A process that nobody killed did not train to the end."""
+
+
 class Killer:
     """Starts processes from one that has everything imported, which takes milliseconds; kills them."""
 
@@ -79,7 +83,8 @@ class Killer:
         """Train to the end; seconds."""
         process, began = self.start(job, out, resume), time.monotonic()
         process.join(PATIENCE)
-        assert process.exitcode == 0, f"{job} ended with exit code {process.exitcode}"
+        if process.exitcode != 0:
+            raise Failed(f"ended with exit code {process.exitcode}")
         return time.monotonic() - began
 
     def kill(self, job: Job, out: Path, times: int, span: float) -> int:
@@ -93,7 +98,8 @@ class Killer:
             landed += process.exitcode == -9
             if process.exitcode == 0:  # it was faster
                 break
-            assert process.exitcode == -9, f"{job} ended with exit code {process.exitcode}"
+            if process.exitcode != -9:
+                raise Failed(f"ended with exit code {process.exitcode}")
         return landed
 
 

@@ -94,7 +94,7 @@ def test_resumed_equals_uninterrupted(kind: type[Technique], tmp_path: Path, sto
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [1, 3, 5, 9, 10, 18])
+@pytest.mark.parametrize("step", [1, 3, 5, 7, 9, 10, 18])
 def test_many_go_on_from_any_step(step: int, number: int, tmp_path: Path, stop_at: Any) -> None:
     """At ends of epochs and between them, in the first cohort and in the second."""
     whole = many()
@@ -324,6 +324,18 @@ def test_a_damaged_newest_checkpoint_falls_back(how: str, suffix: str, tmp_path:
     assert same(run, one())
     (note,) = [n for n in run.notes if n.startswith("checkpoint 3 is damaged")]
     assert "went on from what was kept before it" in note
+
+
+@pytest.mark.usefixtures("often")
+def test_a_changed_number_is_damage(tmp_path: Path, stop_at: Any) -> None:
+    """Still JSON, still a checkpoint, but not what was written."""
+    stopped(tmp_path, stop_at, step=8)
+    newest = tmp_path / "checkpoint" / "cohort-0-000003.json"
+    text = newest.read_text()
+    assert '"factor": 0.1' in text
+    newest.write_text(text.replace('"factor": 0.1', '"factor": 0.7'))
+    run = one(out=tmp_path, resume=True)
+    assert same(run, one()) and [n for n in run.notes if "checkpoint 3 is damaged (its checksum is wrong)" in n]
 
 
 def test_where_all_checkpoints_are_damaged_it_starts_anew_and_says_so(tmp_path: Path, stop_at: Any) -> None:

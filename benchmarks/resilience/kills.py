@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from equipoise import techniques as T
 from tests.contract_cases import case
-from tests.killing import Job, Killer, differences
+from tests.killing import Failed, Job, Killer, differences
 
 GROUP = 3  # techniques of one `train_many`
 
@@ -54,9 +54,13 @@ def jobs() -> list[Job]:
 
 def measure(job: Job, killer: Killer, kills: int, folder: Path) -> Row:
     """Train once undisturbed, once with kills; compare."""
-    span = killer.finish(job, folder / "whole", resume=False)
-    landed = killer.kill(job, folder / "killed", kills, span)
-    killer.finish(job, folder / "killed", resume=True)
+    landed = 0
+    try:
+        span = killer.finish(job, folder / "whole", resume=False)
+        landed = killer.kill(job, folder / "killed", kills, span)
+        killer.finish(job, folder / "killed", resume=True)
+    except Failed as e:
+        return Row(job, landed, [str(e)])
     return Row(job, landed, differences(folder / "whole", folder / "killed"))
 
 
