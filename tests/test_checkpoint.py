@@ -233,6 +233,14 @@ def test_finished_runs_that_shared_a_program_are_loaded(tmp_path: Path, monkeypa
     assert all(abs(a.predict(x) - b.predict(x)).max() < 1e-6 for a, b in zip(again, first, strict=True))
 
 
+def test_what_killed_writes_left_is_removed(tmp_path: Path, stop_at: Any) -> None:
+    stopped(tmp_path, stop_at)
+    for name in (".run.json.0a1b2c3d.tmp", ".tmpaB3dE9", "checkpoint/.cohort-0-000001.json.0a1b2c3d.tmp", "mine.tmp"):
+        (tmp_path / name).write_text("half")
+    one(out=tmp_path, resume=True)
+    assert {p.name for p in tmp_path.iterdir() if "tmp" in p.name or p.is_dir()} == {"mine.tmp"}
+
+
 def test_nothing_is_overwritten(tmp_path: Path, stop_at: Any) -> None:
     stopped(tmp_path / "stopped", stop_at)
     one(out=tmp_path / "finished")

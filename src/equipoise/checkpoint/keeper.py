@@ -221,8 +221,9 @@ class Folder(Keeper):
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        for left in self.out.rglob(".*.tmp"):  # of a write that was killed
-            left.unlink(missing_ok=True)
+        for pattern in (".*.tmp", ".tmp??????"):  # what a killed write leaves: ours, and that of safetensors
+            for left in self.out.rglob(pattern):
+                left.unlink(missing_ok=True)
 
 
 def _machine() -> dict[str, str]:
