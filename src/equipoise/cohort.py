@@ -59,7 +59,7 @@ class Cohort:
         self.program, self.members, self.data, self.schedule = program, list(members), data, schedule
         self.feed = Feed(program, self.members, data, schedule)
         self._refuse_single_rows()
-        program.gates_open = open_gates(members)
+        program.gates_open = program.gates_for(len(members), open_gates(members))
         consts = self._consts()
         states = [
             program.start(m.seed, m.techniques, self._first(i, c))
@@ -101,8 +101,9 @@ class Cohort:
     def compile(self, options: Options, cohorts: int = 1) -> float:
         """Compile the step where the options ask for it, or where ``cohorts`` like this one repay it; seconds spent."""
         elements = sum(v.numel() for v in self.program.net.module.parameters()) * len(self.members)
+        made = self.program.has_compiled(len(self.members), self.program.gates_open)
         wanted = options.compile == "always" or (
-            options.compile == "auto" and repays(self.total_steps * cohorts, elements)
+            options.compile == "auto" and (made or repays(self.total_steps * cohorts, elements))
         )
         stackable = isinstance(self.executor, Stack) or len(self.members) == 1
         if not wanted or not stackable or self.program.net.random_elsewhere or self.program.net.recurrent:

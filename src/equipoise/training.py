@@ -116,7 +116,7 @@ def _train_network(
     for techniques, indices in group(members, workshop.known(model)):
         program = workshop.program(model, techniques, members[indices[0]], data, options)
         cohorts = stacks(members, indices, STACK)
-        size = max(map(len, cohorts))
+        size = program.ready_for(max(map(len, cohorts)))
         for some in cohorts:
             padding = size - len(some) if len(some) > 1 else 0  # one size: one compiled step
             stored = keeper.plan()
