@@ -118,7 +118,7 @@ def observe(net: Network, forward: Callable[[], Any]) -> _Seen:
 
 def layers(net: Network, seen: _Seen) -> tuple[Layer, ...]:
     """The layers of a pass, in execution order."""
-    ends = {max(r.sites) for r in net.residuals}
+    ends = {max(r.sites) for r in net.residuals if r.sites}
     found = []
     for site in net.sites:
         if site.name in seen.outputs:

@@ -43,7 +43,7 @@ class GradientNoise(Probe):
     From micro-batches of the probe batch, so that it holds with batch norm too; numerator and denominator are averaged
     over the moments before they are divided. NaN where the noise exceeds the signal.
 
-    Rule: a batch under a tenth of B_simple (or B_simple undefined) while less than a tenth of the constant's loss is
+    Rule: a batch far under a tenth of B_simple, a hundredth (or B_simple undefined), while less than a tenth of the constant's loss is
         explained. A large batch is a matter of cost, not a fault: the ratio is reported.
     Known false alarms: tasks that nobody can learn; the start of a plateau.
     Source: McCandlish et al. (2018) §2.2 and A.1; deck D3; equipoise METHODS A.3.
@@ -61,7 +61,7 @@ class GradientNoise(Probe):
         "dead_units",
         "update_ratio",
     )
-    share: float = 0.1
+    share: float = 0.01
     learned: float = 0.1
 
     def measure(self, trace: Trace) -> list[Measure]:
@@ -85,5 +85,5 @@ class GradientNoise(Probe):
         undefined = math.isnan(share.value) and signal.value <= 0
         if not undefined and not share.value < self.share:
             return []
-        why = "below a tenth of the noise scale steps are mostly noise; use a larger batch_size or a lower rate."
+        why = "at a hundredth of the noise scale steps are mostly noise; use a larger batch_size or a lower rate."
         return [self.finding(share, "noise dominates the gradient", why, trace.at_rate(0.1), WARNING)]
