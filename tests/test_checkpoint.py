@@ -22,6 +22,7 @@ import torch
 from equipoise import techniques as T
 from equipoise.checkpoint import Folder, Stopped, filled, keeper, named
 from equipoise.checkpoint.series import Series, read_signed, write_signed
+from equipoise.compiling import can_compile
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
 from equipoise.plan import Options
@@ -176,6 +177,20 @@ def test_the_stored_plan_is_followed(tmp_path: Path, stop_at: Any) -> None:
     assert same(again, whole) and again.record.plan["precision"] == "float64" and again.record.plan["threads"] == 1
     assert "resumed under the stored plan: threads 1, not 2." in again.notes
     assert again.state["params"]["0.weight"].dtype == torch.float64
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no compiler is installed")
+def test_a_compiled_run_goes_on_compiled(tmp_path: Path, stop_at: Any) -> None:
+    """The plan decides, not the options of the second call."""
+    compiled = Options(compile="always")
+    small: dict[str, Any] = {"model": Wider, "recipe": Recipe(T.SGD(0.1))}
+    whole = one(**small, options=compiled)
+    stop_at(4)
+    with pytest.raises(Stopped):
+        one(**small, out=tmp_path, options=compiled)
+    again = one(**small, out=tmp_path, resume=True, options=Options(compile="never"))
+    assert again.record.plan["compiled"] and same(again, whole)
 
 
 @pytest.mark.parametrize(
@@ -405,6 +420,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EquipoiseError, match="cannot write to"):
         one(out=tmp_path / "file" / "run")
+
+
+def test_bad_input_leaves_the_folder_free(tmp_path: Path) -> None:
+    with pytest.raises(EquipoiseError, match="names no site"):
+        one(Recipe(T.Dropout(where="nowhere")), out=tmp_path)
+    assert contents(tmp_path) == {} and one(out=tmp_path).history
 
 
 def test_a_failed_run_leaves_no_checkpoint(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class Folder(Keeper):
         self.folder = self.out / NAME
         self._started: dict[str, Any] = {"asked": wanted, "how": {}, "plans": []}
         self._next = 0
+        self._begun_here = False  # not resumed
         self._notes: list[str] = []  # for every cohort
         self._asked_to_stop = False
         self._written, self._took = time.monotonic(), 0.0
@@ -96,7 +97,9 @@ class Folder(Keeper):
                 self._handlers[number] = signal.signal(number, self._stop)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None and self._begun_here and not any(self.folder.glob("cohort-*.json")):
+            self.discard()  # it failed before there was anything to go on with
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
@@ -143,6 +146,7 @@ class Folder(Keeper):
             "device": str(options.resolved_device()), "precision": options.precision, "compile": options.compile,
             "threads": options.threads or torch.get_num_threads(), **_machine(),
         }  # fmt: skip
+        self._begun_here = True
         self._write_started()
         return replace(options, threads=self._started["how"]["threads"])
 
