@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .errors import EquipoiseError, nearest
 from .rng import Noise
 
 Params = dict[str, Tensor]
@@ -28,6 +29,38 @@ def knob(default: float, *, low: float = -math.inf, high: float = math.inf, open
 def option(default: Any, *, choices: tuple[Any, ...] | None = None) -> Any:
     """Anything static that decides a shape or a branch; ``choices`` lists the allowed values, if they are few."""
     return dataclasses.field(default=default, metadata={"knob": False, "choices": choices})
+
+
+def checked_knob(name: str, f: dataclasses.Field[Any], value: Any, off: Mapping[str, float]) -> float:
+    """The knob ``f`` of technique ``name`` as a float inside its range; infinity only where it means "off"."""
+    low, high, open_ = f.metadata["low"], f.metadata["high"], f.metadata["open"]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise EquipoiseError(f"{name}({f.name}={value!r}): {f.name} is a number, default {f.default!r}.")
+    above = value > low if open_ in ("low", "both") else value >= low
+    below = value < high if open_ in ("high", "both") else value <= high
+    infinite = math.isinf(value) and off.get(f.name) != value
+    if infinite or not (above and below):  # also refuses NaN
+        left, right = "(" if open_ in ("low", "both") else "[", ")" if open_ in ("high", "both") else "]"
+        neutral = f" {f.name}={off[f.name]:g} switches it off." if f.name in off else ""
+        raise EquipoiseError(
+            f"{name}({f.name}={value!r}): {f.name} must lie in {left}{low:g}, {high:g}{right}, "
+            f"default {f.default:g}.{neutral}"
+        )
+    return float(value)
+
+
+def checked_option(name: str, f: dataclasses.Field[Any], value: Any) -> Any:
+    """The option ``f`` of technique ``name``: one of its choices where it has some, lists as tuples."""
+    value = tuple(value) if isinstance(value, list) else value
+    choices = f.metadata["choices"]
+    if choices and not any(value == c and isinstance(value, bool) == isinstance(c, bool) for c in choices):
+        hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+        raise EquipoiseError(f"{name}({f.name}={value!r}): {f.name} is one of {', '.join(map(repr, choices))}.{hint}")
+    try:
+        hash(value)
+    except TypeError as e:
+        raise EquipoiseError(f"{name}({f.name}={value!r}): an option is a number, text or list of them.") from e
+    return value
 
 
 class Batch(NamedTuple):

@@ -1,32 +1,32 @@
 """The unit of extension: a technique is frozen data (its knobs and options) plus pure stage functions.
 
-A subclass declares its fields with `knob` and `option`, its class attributes (slot, off, conflicts, …) and overrides the
-stages it acts in; its docstring has the equation and the sections Knobs, Shapes, Trade and Source. Discovery, contract
-tests, recipes and the catalogue page follow from that.
+A subclass declares its fields with `knob` and `option`, its class attributes (slot, off, conflicts, …) and overrides
+the stages it acts in; its docstring has the equation and the sections Knobs, Shapes, Trade and Source. Discovery,
+contract tests, recipes and the catalogue page follow from that.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import torch
 from torch import Tensor
 
-from .errors import EquipoiseError, nearest
-from .stage import STAGES, At, Batch, EpochVerdict, Params, State, knob, option
+from .errors import EquipoiseError
+from .stage import STAGES, At, Batch, EpochVerdict, Params, State, checked_knob, checked_option, knob, option
 
 if TYPE_CHECKING:
     from .data import Data
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(knob, option))
+@dataclasses.dataclass(frozen=True, repr=False)
 class Technique:
-    """Base of every technique. Stages are pure: no global state, no own random numbers, no in-place writes to arguments,
-    no Python branch on a knob or a tensor (inside the step knobs are 0-d float64 tensors)."""
+    """Base of every technique. Stages are pure: no global state, no own random numbers, no in-place writes to
+    arguments, no Python branch on a knob or a tensor (inside the step knobs are 0-d float64 tensors)."""
 
     slot: ClassVar[str | None] = None  # a slot holds at most one entry; None: one of a class per place
     place: ClassVar[tuple[str, ...]] = ()  # options that name the place (where, on): one entry of a class per value
@@ -49,43 +49,12 @@ class Technique:
         dataclasses.dataclass(frozen=True, repr=False)(cls)
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+        name, off = type(self).__name__, self.off or {}
+        for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if f.metadata["knob"]:
-                object.__setattr__(self, f.name, self._checked_knob(f, value))
-            else:
-                object.__setattr__(self, f.name, self._checked_option(f, value))
+            checked = checked_knob(name, f, value, off) if f.metadata["knob"] else checked_option(name, f, value)
+            object.__setattr__(self, f.name, checked)
         self.check()
-
-    def _checked_knob(self, f: dataclasses.Field[Any], value: Any) -> float:
-        name, low, high, open_ = type(self).__name__, f.metadata["low"], f.metadata["high"], f.metadata["open"]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise EquipoiseError(f"{name}({f.name}={value!r}): {f.name} is a number, default {f.default!r}.")
-        above = value > low if open_ in ("low", "both") else value >= low
-        below = value < high if open_ in ("high", "both") else value <= high
-        infinite = math.isinf(value) and not (self.off and self.off.get(f.name) == value)
-        if infinite or not (above and below):  # also refuses NaN
-            left, right = "(" if open_ in ("low", "both") else "[", ")" if open_ in ("high", "both") else "]"
-            off = f" {f.name}={self.off[f.name]:g} switches it off." if self.off and f.name in self.off else ""
-            raise EquipoiseError(
-                f"{name}({f.name}={value!r}): {f.name} must lie in {left}{low:g}, {high:g}{right}, default {f.default:g}.{off}"
-            )
-        return float(value)
-
-    def _checked_option(self, f: dataclasses.Field[Any], value: Any) -> Any:
-        value = tuple(value) if isinstance(value, list) else value
-        choices = f.metadata["choices"]
-        if choices and not any(value == c and isinstance(value, bool) == isinstance(c, bool) for c in choices):
-            hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
-            allowed = ", ".join(map(repr, choices))
-            raise EquipoiseError(f"{type(self).__name__}({f.name}={value!r}): {f.name} is one of {allowed}.{hint}")
-        try:
-            hash(value)
-        except TypeError as e:
-            raise EquipoiseError(
-                f"{type(self).__name__}({f.name}={value!r}): an option is a number, text or list of them."
-            ) from e
-        return value
 
     def check(self) -> None:
         """Rules between fields; overridden where there are any. Raises EquipoiseError."""
@@ -96,7 +65,7 @@ class Technique:
     @classmethod
     def fields(cls, kind: str | None = None) -> tuple[dataclasses.Field[Any], ...]:
         """All fields, or only the "knobs" or the "options"."""
-        every = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+        every = dataclasses.fields(cls)
         return tuple(f for f in every if kind is None or f.metadata["knob"] == (kind == "knobs"))
 
     def changed(self) -> dict[str, Any]:
@@ -116,7 +85,7 @@ class Technique:
         """The same technique with the knobs of ``off`` at their neutral values."""
         if self.off is None:
             raise EquipoiseError(f"{type(self).__name__} has no neutral setting: leave it out of the recipe instead.")
-        return dataclasses.replace(self, **self.off)  # pyright: ignore[reportArgumentType]
+        return dataclasses.replace(self, **self.off)
 
     @property
     def structure(self) -> tuple[Any, ...]:
@@ -153,8 +122,8 @@ class Technique:
         return [(seed, rows)]
 
     def fit(self, x: Any, y: Tensor, data: Data) -> dict[str, Tensor]:
-        """Learn named tensors from the fit rows, found again as ``fitted`` or ``at.fitted``. A preparation sees what the
-        preparations before it made of x; every other technique sees raw x, y."""
+        """Learn named tensors from the fit rows, found again as ``fitted`` or ``at.fitted``. A preparation sees what
+        the preparations before it made of x; every other technique sees raw x, y."""
         return {}
 
     def prepare(self, x: Any, fitted: Mapping[str, Tensor]) -> Any:
@@ -170,19 +139,19 @@ class Technique:
         return y
 
     def widths(self, outputs: int, task: str) -> tuple[int, ...]:
-        """Targets: output widths a network may have for so many classes or targets; the first is a reference network's."""
+        """Targets: output widths for so many classes or targets; the first is a reference network's."""
         return (outputs,)
 
     def decode(self, output: Tensor, task: str) -> Tensor:
-        """Targets: network outputs (…, width) to what the objective reads, logits (…, C) or targets (…, T)."""
+        """Targets: network outputs (…, width) to what the objective reads: logits (…, C), targets (…, T)."""
         return output
 
     def build(self, net: Any) -> None:
         """Add this technique to a sites.Network (a copy of the user's model)."""
 
     def init(self, params: Params, at: Callable[[Any], At]) -> Params:
-        """Start values. ``at(site)`` tells about a site, ``at(None)`` about the whole network: ``.noise``, ``.net.sites``;
-        ``.forward(params)`` → (output, buffers) runs the first batch."""
+        """Start values. ``at(site)`` tells about a site, ``at(None)`` about the whole network: ``.noise``,
+        ``.net.sites``; ``.forward(params)`` → (output, buffers) runs the first batch."""
         return params
 
     def host(self, u: Any) -> Any:
@@ -210,8 +179,9 @@ class Technique:
         return x
 
     def loss(self, output: Any, batch: Batch, at: At) -> Tensor:
-        """Objective: network outputs and batch to a scalar, the weighted mean over rows. ``at.forward(x)`` calls the
-        network again in the same pass; ``at.forward(x, weights)`` with other weights, without noise, gradient or trace."""
+        """Objective: network outputs and batch to a scalar, the weighted mean over rows. ``at.forward(x)`` calls
+        the network again in the same pass; ``at.forward(x, weights)`` with other weights, without noise, gradient or
+        trace."""
         raise NotImplementedError
 
     def probabilities(self, output: Tensor) -> Tensor:
@@ -247,8 +217,8 @@ class Technique:
         return state, EpochVerdict()
 
     def finish(self, params: Params, buffers: Params, at: At) -> tuple[Params, Params]:
-        """At the end: the weights and buffers to keep. ``at.forward(params, buffers)`` yields (buffers after one pass in
-        training mode without noise, rows) for every minibatch of the clean fit rows."""
+        """At the end: the weights and buffers to keep. ``at.forward(params, buffers)`` yields (buffers after one pass
+        in training mode without noise, rows) for every minibatch of the clean fit rows."""
         return params, buffers
 
     def fold(self, plain: Any, net: Any, tensors: Mapping[str, Tensor]) -> list[str]:
