@@ -27,7 +27,7 @@ RANKS = {
     3: ("recipe",),
     4: ("sites", "networks", "models", "reference"),
     5: ("objective",),
-    6: ("step",),
+    6: ("step", "gradients"),
     7: (
         "compiling", "executor", "plan", "feed", "programs", "progress", "checkpoint", "run", "predict", "export",
         "combined", "report", "risks",

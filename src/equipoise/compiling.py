@@ -67,6 +67,6 @@ def signature(args: Any) -> tuple[Any, ...]:
 
 def traced(program: Any, args: tuple[Any, ...], backend: str) -> Compiled:
     """The single-run step of a program as a graph."""
-    from .step import by_autograd
+    from .gradients import by_autograd
 
     return Compiled(lambda s, c, n: program.step(s, c, n, by_autograd), args, backend)

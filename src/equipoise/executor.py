@@ -10,7 +10,8 @@ from torch import Tensor
 
 from . import tree
 from .compiling import Compiled
-from .step import Const, Now, Program, State, by_autograd, by_transform
+from .gradients import by_autograd, by_transform
+from .step import Const, Now, Program, State
 
 
 class Stack:

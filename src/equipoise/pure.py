@@ -10,11 +10,12 @@ from torch import Tensor
 
 from .errors import EquipoiseError
 from .feed import prepared_example
+from .gradients import by_autograd
 from .models import model_builder
 from .plan import Member, group
 from .recipe import resolve
 from .reference import reference_recipe
-from .step import Const, Now, Program, State, by_autograd
+from .step import Const, Now, Program, State
 from .technique import Technique
 
 Init = Callable[[int], "StepState"]

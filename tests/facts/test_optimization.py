@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equipoise import techniques as T
 from equipoise.data import Data
-from equipoise.step import by_autograd
+from equipoise.gradients import by_autograd
 from equipoise.technique import At, Batch, Technique
 
 from ..stepping import cohort_of

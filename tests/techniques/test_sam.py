@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from equipoise import techniques as T
 from equipoise.data import Data
-from equipoise.step import by_autograd
+from equipoise.gradients import by_autograd
 from equipoise.technique import At
 
 from ..stepping import EXECUTORS, backward, cohort_of, gap_to_torch, params_of, steps

@@ -13,8 +13,9 @@ from .. import metrics, tree
 from ..cohort import Cohort
 from ..executor import Single, of_run
 from ..feed import select
+from ..gradients import by_autograd
 from ..probe import Moment, Trace
-from ..step import Const, Now, Program, State, by_autograd
+from ..step import Const, Now, Program, State
 from .bench import ROWS, Bench
 
 EARLY = 3  # steps after which what starts at zero on purpose has moved
