@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and type checkers, which cannot see through __getattr__
     from . import techniques as techniques
     from .bias_variance import bias_variance as bias_variance
+    from .combined import load as load
     from .data import Data as Data
+    from .doctor import doctor as doctor
     from .plan import Options as Options
     from .pure import step as step
     from .recipe import Recipe as Recipe
-    from .combined import load as load
     from .search import search as search
     from .study import study as study
     from .technique import Technique as Technique
