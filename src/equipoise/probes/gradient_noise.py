@@ -43,8 +43,8 @@ class GradientNoise(Probe):
     From micro-batches of the probe batch, so that it holds with batch norm too; numerator and denominator are averaged
     over the moments before they are divided. NaN where the noise exceeds the signal.
 
-    Rule: a batch far under a tenth of B_simple, a hundredth (or B_simple undefined), while less than a tenth of the constant's loss is
-        explained. A large batch is a matter of cost, not a fault: the ratio is reported.
+    Rule: a batch far under a tenth of B_simple, a hundredth (or B_simple undefined), while less than a tenth of the
+        constant's loss is explained. A large batch is a matter of cost, not a fault: the ratio is reported.
     Known false alarms: tasks that nobody can learn; the start of a plateau.
     Source: McCandlish et al. (2018) §2.2 and A.1; deck D3; equipoise METHODS A.3.
     """
