@@ -50,8 +50,9 @@ class Signature:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Signature:
-        tuples = {k: None if d[k] is None else tuple(d[k]) for k in ("classes", "targets", "dtypes")}
-        return cls(d["task"], d["outputs"], shapes=tuple(map(tuple, d["shapes"])), many=d["many"], **tuples)
+        classes = None if d["classes"] is None else tuple(d["classes"])
+        shapes = tuple(map(tuple, d["shapes"]))
+        return cls(d["task"], d["outputs"], classes, tuple(d["targets"]), shapes, tuple(d["dtypes"]), d["many"])
 
     def inputs(self, x: Any) -> Any:
         """Raw inputs (arrays, tensors, lists; a tuple where there are several) as tensors; shapes are checked."""
@@ -63,7 +64,8 @@ class Signature:
             t = v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v))
             if tuple(t.shape[1:]) != shape or t.dim() != len(shape) + 1:
                 raise EquipoiseError(
-                    f"inputs of shape {tuple(t.shape)} came; the model was trained on rows of shape {shape}: give (n, {', '.join(map(str, shape))})."
+                    f"inputs of shape {tuple(t.shape)} came; the model was trained on rows of shape {shape}: "
+                    f"give (n, {', '.join(map(str, shape))})."
                 )
             out.append(t.to(getattr(torch, dtype)))
         return tuple(out) if self.many else out[0]
@@ -186,7 +188,7 @@ class Run:
 
     # --- files --------------------------------------------------------------------------------------------------------
     def save(self, folder: str | Path, scores: Mapping[str, Mapping[str, float]] | None = None) -> Path:
-        """Write weights.safetensors (the plain network), state.safetensors (what predicts, with the fitted preparation),
+        """Write weights.safetensors (the plain network), state.safetensors (what predicts, preparation included),
         recipe.yaml, history.csv and, last, run.json: a folder without run.json is unfinished."""
         from safetensors.torch import save_file
 
@@ -220,11 +222,11 @@ class Run:
         """run.json of CONTRACT §11."""
         r = self.record
         return {
-            "schema": "equipoise/run/1", "run": name, "model": r.model, "recipe": self.recipe.to_list(), "epochs": r.epochs,
-            "epochs_trained": len(r.history), "batch_size": r.batch_size, "shuffle": r.shuffle, "seconds": r.seconds,
-            "valid": dict(scores.get("assess", {})), "test": dict(scores.get("test", {})), "plan": r.plan, "command": r.command,
-            "seed": r.seed, "versions": versions(), "data": r.data, "test_looks": r.test_looks, "notes": self.notes,
-            "ended": r.ended, "failed": r.failed,
+            "schema": "equipoise/run/1", "run": name, "model": r.model, "recipe": self.recipe.to_list(),
+            "epochs": r.epochs, "epochs_trained": len(r.history), "batch_size": r.batch_size,
+            "shuffle": r.shuffle, "seconds": r.seconds, "valid": dict(scores.get("assess", {})), "test": dict(scores.get("test", {})), "plan": r.plan,
+            "command": r.command, "seed": r.seed, "versions": versions(), "data": r.data,
+            "test_looks": r.test_looks, "notes": self.notes, "ended": r.ended, "failed": r.failed,
         }  # fmt: skip
 
 
@@ -246,7 +248,11 @@ def load_run(folder: str | Path, *, model: Any = None, data: Data | None = None)
             metadata, flat = dict(f.metadata() or {}), {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
         signature = Signature.from_dict(json.loads(metadata["signature"]))
         entries = [Recipe.from_list([e])[0] for e in json.loads(metadata["program"])]
-        record = Record(saved["seed"], saved["epochs"], saved["batch_size"], saved["shuffle"], saved["plan"], saved["seconds"], model=saved["model"], command=saved["command"], data=saved["data"], test_looks=saved["test_looks"], notes=saved["notes"], ended=saved["ended"], failed=saved["failed"])  # fmt: skip
+        record = Record(
+            saved["seed"], saved["epochs"], saved["batch_size"], saved["shuffle"], saved["plan"], saved["seconds"],
+            model=saved["model"], command=saved["command"], data=saved["data"], test_looks=saved["test_looks"],
+            notes=saved["notes"], ended=saved["ended"], failed=saved["failed"],
+        )  # fmt: skip
         with open(folder / "history.csv", newline="", encoding="utf-8") as h:
             record.history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(h)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as e:
@@ -257,7 +263,8 @@ def load_run(folder: str | Path, *, model: Any = None, data: Data | None = None)
         ) from None
     if not model and ":" in record.model:
         raise EquipoiseError(
-            f"{folder} was trained with the code {record.model}: name it again to run it, model={record.model!r} (--model)."
+            f"{folder} was trained with the code {record.model}: "
+            f"name it again to run it, model={record.model!r} (--model)."
         )
     program, state, const = rebuild(
         model or record.model, entries, signature, tree.unflatten(flat), metadata["precision"]

@@ -120,7 +120,7 @@ def with_knobs(recipe: Recipe, knobs: Mapping[str, Any]) -> Recipe:
     """The recipe with those knobs; a value out of range is refused by its technique."""
     for name, value in knobs.items():
         entry, knob = find_knob(recipe, name)
-        recipe = Recipe(*(dataclasses.replace(t, **{knob: value}) if t is entry else t for t in recipe))  # type: ignore[type-var]
+        recipe = Recipe(*(dataclasses.replace(t, **{knob: value}) if t is entry else t for t in recipe))
     return recipe
 
 

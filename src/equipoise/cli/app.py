@@ -20,8 +20,9 @@ def train(
     without: F.Without = None, epochs: F.Epochs = None, batch_size: F.BatchSize = 64, seed: F.Seed = 0,
     split_seed: F.SplitSeed = 0, target: F.Target = None, task: F.Task = None, test: F.TestFile = None,
     split: F.Split = None, groups: F.Groups = None, metric: F.Metric = None, device: F.Device = "auto",
-    precision: F.Precision = "float32", compile_: F.Compile = "auto", threads: F.Threads = None, data_dir: F.DataDir = None,
-    out: F.Out = None, resume: F.Resume = False, overwrite: F.Overwrite = False, quiet: F.Quiet = False, json_: F.Json = False,
+    precision: F.Precision = "float32", compile_: F.Compile = "auto", threads: F.Threads = None,
+    data_dir: F.DataDir = None, out: F.Out = None, resume: F.Resume = False, overwrite: F.Overwrite = False,
+    quiet: F.Quiet = False, json_: F.Json = False,
 ) -> None:  # fmt: skip
     """Train one network with a recipe; writes a run folder with the plain trained weights."""
     from .training import train_command
@@ -35,13 +36,14 @@ def study(
     without: F.Without = None, epochs: F.Epochs = None, batch_size: F.BatchSize = 64, seed: F.Seed = 0,
     split_seed: F.SplitSeed = 0, target: F.Target = None, task: F.Task = None, test: F.TestFile = None,
     split: F.Split = None, groups: F.Groups = None, metric: F.Metric = None, device: F.Device = "auto",
-    precision: F.Precision = "float32", compile_: F.Compile = "auto", threads: F.Threads = None, data_dir: F.DataDir = None,
-    out: F.Out = None, resume: F.Resume = False, overwrite: F.Overwrite = False, quiet: F.Quiet = False, json_: F.Json = False,
-    techniques: Annotated[str | None, typer.Option(help="comma list; A|B gives levels (default: by the data's kind)")] = None,
+    precision: F.Precision = "float32", compile_: F.Compile = "auto", threads: F.Threads = None,
+    data_dir: F.DataDir = None, out: F.Out = None, resume: F.Resume = False, overwrite: F.Overwrite = False,
+    quiet: F.Quiet = False, json_: F.Json = False,
+    techniques: Annotated[str | None, typer.Option(help="comma list; A|B gives levels; default: by the data")] = None,
     seeds: Annotated[int, typer.Option(help="seed blocks, at least 2")] = 3,
     smallest: Annotated[float | None, typer.Option(help="smallest effect of interest, in the metric's unit")] = None,
     lr: Annotated[str, typer.Option(help="ladder (each arm at its own best of ×¼, ×1, ×4) or fixed")] = "ladder",
-    no_trade: Annotated[bool, typer.Option("--no-trade", help="skip the half-split runs for bias² and variance")] = False,
+    no_trade: Annotated[bool, typer.Option("--no-trade", help="skip the runs for bias² and variance")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="print cost and what could be detected; train nothing")] = False,
 ) -> None:  # fmt: skip
     """Tell which techniques pay, in a randomized factorial experiment; recommend, confirm on fresh seeds."""
@@ -71,7 +73,8 @@ def doctor(
 def recipe(
     ctx: typer.Context, data: F.Data, model: F.Model = None, recipe: F.RecipeFile = None, with_: F.With = None,
     without: F.Without = None, split_seed: F.SplitSeed = 0, target: F.Target = None, task: F.Task = None,
-    test: F.TestFile = None, split: F.Split = None, groups: F.Groups = None, data_dir: F.DataDir = None, json_: F.Json = False,
+    test: F.TestFile = None, split: F.Split = None, groups: F.Groups = None,
+    data_dir: F.DataDir = None, json_: F.Json = False,
 ) -> None:  # fmt: skip
     """Print the resolved recipe that train and study would use with the same flags."""
     from .setting import resolved
