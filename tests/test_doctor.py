@@ -120,6 +120,16 @@ def test_sorted_rows_shift_from_batch_to_batch():
     assert "minibatch_shift" not in found(diagnose(SMALL, recipe, ordered, Course(100)))
 
 
+def test_a_test_set_from_elsewhere_is_told(data: Data):
+    x = data.x.clone()  # type: ignore[union-attr]
+    x[data.rows["test"], 2] += 2.0
+    moved = Data(x, data.y, split={k: v.tolist() for k, v in data.rows.items()}, name="moved")
+    seen = doctor(SMALL, Recipe(T.SGD(0.1)), moved, steps=40)
+    assert [(f.probe, f.where) for f in seen.findings] == [("split_shift", "test")]
+    number = next(m for m in seen.measures if m.probe == "split_shift" and m.where == "test" and m.threshold is None)
+    assert number.value == 2
+
+
 def test_batch_norm_on_two_rows(data: Data):
     seen = doctor(SMALL, Recipe(T.BatchNorm(), T.SGD(0.1)), data, batch_size=2)
     assert seen.findings[0].probe == "batch_norm_statistics"

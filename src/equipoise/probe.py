@@ -108,6 +108,7 @@ class Trace:
     turn: Moment  # halfway, where a schedule has not yet taken the rate to nothing
     updated: Params  # parameters one actual update after it
     inputs: tuple[Tensor, ...]  # prepared fit rows, floating ones only
+    roles: Mapping[str, Tensor]  # role → what its prepared inputs are like (rows, channels): means per example
     batches: tuple[tuple[tuple[Tensor, ...], Tensor], ...]  # (inputs, targets) of training batches, clean and prepared
     hidden: Mapping[str, Sequence[Tensor]]  # layer → its output (rows, units) in each of ``batches``
     fit: Sequence[Tensor]  # per-example loss in prediction mode at evenly spread steps, on as many fit rows

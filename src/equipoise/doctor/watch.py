@@ -87,11 +87,12 @@ class Watcher:
         batches, hidden = self._batches()
         program = cohort.program
         assert self.turn is not None
+        ratios = {k: [float(v) for v in seen] for k, seen in executor.ratios.items()}
+        drops = bool(program.net.adopted) or any(t.random for t in program.techniques)
         return Trace(
-            tuple(self.moments), constant, self._losses(), torch.stack(executor.norms).tolist(),
-            {k: [float(v) for v in seen] for k, seen in executor.ratios.items()}, *self.turn, inputs, batches, hidden,
-            self.fit, self.stop, tuple(cohort.members[0].recipe.active()), cohort.schedule.batch_size,
-            bool(program.net.adopted) or any(t.random for t in program.techniques), self.failed,
+            tuple(self.moments), constant, self._losses(), torch.stack(executor.norms).tolist(), ratios, *self.turn, inputs,
+            self._roles(), batches, hidden, self.fit, self.stop, tuple(cohort.members[0].recipe.active()),
+            cohort.schedule.batch_size, drops, self.failed,
         )  # fmt: skip
 
     @property
@@ -162,6 +163,16 @@ class Watcher:
             for layer in self.bench.layers(self._state, batch.x):
                 hidden.setdefault(layer.name, []).append(layer.z)
         return tuple(seen), hidden
+
+    def _roles(self) -> dict[str, Tensor]:
+        """Inputs of every role, prepared; images and sequences as the means of their channels over an example."""
+        found = {}
+        for role, rows in self.cohort.data.rows.items():
+            each = self._floats(self.bench.prepared(rows[:INPUTS]).x) if len(rows) else ()
+            flat = [v.flatten(2).mean(2) if v.dim() == 4 else v.mean(1) if v.dim() == 3 else v for v in each]
+            if flat:
+                found[role] = torch.cat(flat, 1)
+        return found
 
     def _floats(self, x: Any) -> tuple[Tensor, ...]:
         return tuple(v for v in (x if isinstance(x, tuple) else (x,)) if v.is_floating_point())
