@@ -100,7 +100,7 @@ def doctor(
     the proposed entries on three paired seeds, and tell how much of the loss on `stop` goes.
 
     Returns a `Diagnosis`: `findings` (empty where nothing is wrong), `measures` (always all), `ok`, `to_dict()`.
-    Raises EquipoiseError for bad input. Reads the roles fit and stop only.
+    Raises EquipoiseError for bad input. Trains on fit and evaluates on stop; of assess and test it reads inputs only.
     """
     course = Course(steps, seed, batch_size)
     return diagnose(model, resolve(recipe, data.task, default=reference_recipe(model)), data, course, options, fix=fix)
