@@ -1,9 +1,10 @@
 # make study   install into .venv (first time only) and study the digits: ARGS="--seeds 5" adds flags
 # make test    lint, format, types and the tests;  make test-all  adds the slow ones
+# make docs    write docs/techniques/ again from the docstrings
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help study test test-all lint clean
+.PHONY: help study test test-all lint docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 SOURCES := pyproject.toml constraints.txt
 
 help:
-	@head -2 Makefile | cut -c3-
+	@head -3 Makefile | cut -c3-
 
 study: $(VENV)/.ready
 	$(BIN)/equipoise study digits $(ARGS)
@@ -29,6 +30,9 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/.ready-dev
+	$(BIN)/python docs/catalogue.py
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
