@@ -224,7 +224,8 @@ class Run:
         return {
             "schema": "equipoise/run/1", "run": name, "model": r.model, "recipe": self.recipe.to_list(),
             "epochs": r.epochs, "epochs_trained": len(r.history), "batch_size": r.batch_size,
-            "shuffle": r.shuffle, "seconds": r.seconds, "valid": dict(scores.get("assess", {})), "test": dict(scores.get("test", {})), "plan": r.plan,
+            "shuffle": r.shuffle, "seconds": r.seconds,
+            "valid": dict(scores.get("assess", {})), "test": dict(scores.get("test", {})), "plan": r.plan,
             "command": r.command, "seed": r.seed, "versions": versions(), "data": r.data,
             "test_looks": r.test_looks, "notes": self.notes, "ended": r.ended, "failed": r.failed,
         }  # fmt: skip
