@@ -75,10 +75,14 @@ def _program(
 ) -> tuple[Program, dict[str, dict[str, Tensor]]]:
     if len(y) < 2:
         raise EquipoiseError(f"example has {len(y)} rows: give a batch of at least two.")
+    encode = next((t for t in techniques if t.slot == "encoding"), None)
+    if encode is not None:
+        raise EquipoiseError(f"{encode!r} needs the table's columns: encode the rows before you hand them to eq.step.")
     fitted: dict[str, dict[str, Tensor]] = {}
+    no_data: Any = None
     for t in sorted(techniques, key=lambda t: t.turn):
         if t.fits():
-            fitted[t.key] = {k: v.float() for k, v in t.fit(x, y, None).items()}
+            fitted[t.key] = {k: v.float() for k, v in t.fit(x, y, no_data).items()}
     seen = prepared_example(member.techniques, fitted, x, torch.float32)
     shape = tuple(seen[0].shape[1:]) if isinstance(seen, tuple) else tuple(seen.shape[1:])
     outputs = y.shape[1] if task == "regress" else _width(model, shape, seen)
