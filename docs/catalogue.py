@@ -146,7 +146,8 @@ def excluded(entry: Technique) -> str:
 def example(kind: type[Technique]) -> list[str]:
     """The same entry in Python, in a recipe file and on the command line."""
     first = (kind.fields("knobs") or kind.fields())[:1]
-    shown = {f.name: f.default for f in first if isinstance(f.default, str) or math.isfinite(f.default)}
+    shown: dict[str, Any] = {f.name: f.default for f in first}
+    shown = {k: v for k, v in shown.items() if isinstance(v, str) or math.isfinite(v)}
     values = ", ".join(f"{k}={json.dumps(v)}" for k, v in shown.items())  # texts in double quotes, as code is formatted
     call = f"{kind.__name__}({values})"
     entry = yaml.safe_dump([{kind.__name__: shown} if shown else kind.__name__], default_flow_style=None).strip()
@@ -161,7 +162,7 @@ def neutral(kind: type[Technique]) -> str:
     return ", ".join(f"`{k}={v:g}`" for k, v in (kind.off or {}).items())
 
 
-def number(value: float) -> str:
+def number(value: Any) -> str:
     return {math.inf: "∞", -math.inf: "−∞"}.get(value, f"{value:g}")
 
 

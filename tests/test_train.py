@@ -45,6 +45,15 @@ def test_step_changes_nothing_it_was_given(table: Data) -> None:
     assert all(torch.equal(v, before[k]) for k, v in start.params.items()) and torch.equal(a[1], b[1])
 
 
+def test_step_fits_what_a_regression_needs() -> None:
+    """Without a recipe, targets are standardized: large ones do not give a large first loss."""
+    g = torch.Generator().manual_seed(3)
+    x, y = torch.randn(64, 6, generator=g), 1000 + 50 * torch.randn(64, 1, generator=g)
+    init, step = eq.step(lambda: torch.nn.Linear(6, 1), None, (x, y))
+    _, loss = step(init(0), x, y)
+    assert 0.2 < float(loss) < 2
+
+
 def test_a_saved_run_predicts_the_same_bits(table: Data, tmp_path: Path) -> None:
     run = eq.train(
         "mlp(hidden=(16,))",

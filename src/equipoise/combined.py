@@ -49,7 +49,7 @@ def split_entries(text: str) -> list[str]:
 
 
 class CombinedRun(Run):
-    """Several trained members that predict together. ``members`` are runs of their own; the state shown is the first's."""
+    """Several trained members that predict together. ``members``: runs of their own; the state shown is the first's."""
 
     def __init__(
         self, entry: Technique, members: Sequence[Run], recipe: Recipe, record: Record, data: Data | None
@@ -96,8 +96,8 @@ def load(folder: str | Path, *, model: Any = None, data: Data | None = None) -> 
     """The run saved in ``folder``; nothing is unpickled.
 
     ``model``: the builder, where it was a Python object. ``data``: to score it again. Raises EquipoiseError in one line
-    for a folder that is unfinished or damaged, for weights that do not fit the model, and where the saved run names code
-    (``module:function``): a stranger's folder must not choose what is imported, so name it again in ``model``.
+    for a folder that is unfinished or damaged, for weights that do not fit the model, and where the saved run names
+    code (``module:function``): a stranger's folder must not choose what is imported, so name it again in ``model``.
     """
     run = load_run(folder, model=model, data=data)
     entry = entry_of_members(run.recipe)

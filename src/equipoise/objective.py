@@ -1,4 +1,4 @@
-"""The one place where a step's loss is put together: batch → preparation → mixing → weights → forward with sites → loss + penalty."""
+"""Where a step's loss is put together: batch → preparation → mixing → weights → forward with sites → loss + penalty."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Objective:
     def sample(
         self, state: Mapping[str, Params], x: Any, techniques: Techniques, fitted: Fitted, at: AtOf, noise: NoiseOf
     ) -> Tensor:
-        """The same with one draw of every random technique, augmentation included; batch statistics stay the kept ones."""
+        """The same with one draw of every random technique, augmentation included; batch statistics stay as kept."""
         params, buffers = state["params"], state["buffers"]
         batch = self._inputs(params, x)
         for key in self._of_phase("raw"):

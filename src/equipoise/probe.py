@@ -154,7 +154,7 @@ class Trace:
         if optimizer is None or not math.isfinite(factor) or factor <= 0:
             return ()
         rate = float(f"{optimizer.knobs()['rate'] * factor:.2g}")
-        return (dataclasses.replace(optimizer, rate=rate),)  # pyright: ignore[reportArgumentType]
+        return (dataclasses.replace(optimizer, rate=rate),)
 
 
 @dataclass_transform(frozen_default=True)

@@ -114,7 +114,7 @@ class Program:
 
     # --- start --------------------------------------------------------------------------------------------------------
     def start(self, seed: int, techniques: Mapping[str, Technique], batch: Batch | None = None) -> State:
-        """State before step 0. ``techniques`` carry this run's knobs; ``batch`` (prepared) serves data-driven starts."""
+        """State before step 0. ``techniques`` carry this run's knobs; data-driven starts read ``batch``, prepared."""
         fresh = self._fresh(seed)
         given = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
         params: Params = {}
@@ -255,7 +255,7 @@ class Program:
         return drawn
 
     def knobs(self, techniques: Mapping[str, Technique]) -> dict[str, dict[str, Tensor]]:
-        """One run's knobs as 0-d float64 tensors: a double scalar behaves like the Python number PyTorch's own code uses."""
+        """One run's knobs as 0-d float64 tensors, which behave like the Python numbers PyTorch's own code uses."""
         return {
             k: {n: torch.tensor(v, dtype=torch.float64, device=self.device) for n, v in techniques[k].knobs().items()}
             for k in self.by_key

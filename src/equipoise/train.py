@@ -37,9 +37,10 @@ def train(
     model: a builder without arguments, a reference network ("mlp(hidden=(64, 64))"), "module:function", or an
     nn.Module, which is copied. recipe: a `Recipe` (or any sequence of techniques), completed by the default recipe: the
     objective of the task, AdamW(1e-3), Standardize; None takes the default of a reference network. epochs ≥ 1;
-    batch_size 1 … N; shuffle: "each" epoch, "once", "never". out: a folder to write the run to, with checkpoints until it is finished;
-    None writes nothing. resume: go on with what ``out`` holds, under its stored plan and to the same bits (a note of
-    the run says where that could not be); a finished run is loaded. Ctrl-C and SIGTERM finish the step and keep it.
+    batch_size 1 … N; shuffle: "each" epoch, "once", "never". out: a folder to write the run to, with checkpoints until
+    it is finished; None writes nothing. resume: go on with what ``out`` holds, under its stored plan and to the same
+    bits (a note of the run says where that could not be); a finished run is loaded. Ctrl-C and SIGTERM finish the step
+    and keep it.
 
     Returns the `Run`. Raises EquipoiseError for bad input, and where the run became non-finite (the message says at
     which step).

@@ -90,9 +90,9 @@ class Watcher:
         ratios = {k: [float(v) for v in seen] for k, seen in executor.ratios.items()}
         drops = bool(program.net.adopted) or any(t.random for t in program.techniques)
         return Trace(
-            tuple(self.moments), constant, self._losses(), torch.stack(executor.norms).tolist(), ratios, *self.turn,
-            inputs, self._roles(), batches, hidden, self.fit, self.stop, tuple(cohort.members[0].recipe.active()),
-            cohort.schedule.batch_size, drops, self.failed,
+            tuple(self.moments), constant, self._losses(), torch.stack(executor.norms).tolist(), ratios,
+            *self.turn, inputs, self._roles(), batches, hidden, self.fit, self.stop,
+            tuple(cohort.members[0].recipe.active()), cohort.schedule.batch_size, drops, self.failed,
         )  # fmt: skip
 
     @property

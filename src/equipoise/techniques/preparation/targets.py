@@ -38,7 +38,7 @@ class Targets(Technique):
     coding: str = option("softmax", choices=("softmax", "ordinal"))
 
     def fit(self, x: Any, y: Tensor, data: Any) -> dict[str, Tensor]:
-        if data.task == "classify":
+        if not y.is_floating_point():  # codes of classes
             return {}
         if self.coding != "softmax":
             raise EquipoiseError(f"{self!r} orders classes, but the task is regress: leave coding out.")
