@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from figures import figures
 
 from equipoise import techniques
 from equipoise.technique import Technique, section
@@ -49,8 +50,9 @@ def kinds() -> list[type[Technique]]:
 
 def pages() -> dict[str, str]:
     """File name in docs/techniques → text."""
-    every = kinds()
-    return {"index.md": index(every), **{f"{k.__name__}.md": page(k) for k in every}}
+    every, drawn = kinds(), figures()
+    made = {"index.md": index(every), **{f"{name}.svg": svg for name, (svg, _) in drawn.items()}}
+    return made | {f"{k.__name__}.md": page(k, drawn.get(k.__name__, ("", ""))[1]) for k in every}
 
 
 def index(every: list[type[Technique]]) -> str:
@@ -72,12 +74,14 @@ def index(every: list[type[Technique]]) -> str:
     return "\n".join(out)
 
 
-def page(kind: type[Technique]) -> str:
-    """One technique in full."""
+def page(kind: type[Technique], caption: str = "") -> str:
+    """One technique in full, with its figure where there is one."""
     name = kind.__name__
     out = [NOTE, f"# {name}\n", f"{summary(kind)}\n"]
     if body := equation(kind):
         out += ["```text", body, "```\n"]
+    if caption:
+        out += [f"![{caption}]({name}.svg)\n", f"{caption}\n"]
     if fields := kind.fields("knobs"):
         out += ["## Knobs\n", "| knob | default | range | off |", "|---|---|---|---|"]
         for f in fields:
@@ -186,7 +190,7 @@ def row(*cells: str) -> str:
 def main() -> None:
     made = pages()
     FOLDER.mkdir(exist_ok=True)
-    for old in FOLDER.glob("*.md"):
+    for old in (*FOLDER.glob("*.md"), *FOLDER.glob("*.svg")):
         if old.name not in made:
             old.unlink()
     for name, text in made.items():
