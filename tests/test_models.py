@@ -274,7 +274,7 @@ def test_wrong_specs_are_refused_in_one_line(here: Path):
         (lambda: 3, "returned a int"),
         (dict, "returned a dict"),
     ],
-    ids=str,
+    ids=["number", "none", "class with arguments", "no module", "dict"],
 )
 def test_what_is_no_model_is_refused_in_one_line(model: object, says: str):
     assert says in refused(model)
