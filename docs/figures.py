@@ -56,6 +56,7 @@ def augmentation(entry: Technique) -> Callable[[Any], str]:
         strip = torch.cat([digits[3:4], made])[:, 0].numpy()
         for i, image in enumerate(strip):
             axes.pcolormesh(np.arange(9) + 9.5 * i, np.arange(8, -1, -1), image, cmap="gray_r", vmin=0, vmax=16)
+        axes.figure.set_size_inches(4.8, 1.0)
         axes.set_aspect("equal")
         axes.axis("off")
         return f"A digit (left) and {SHOWN} draws of {entry!r}."
