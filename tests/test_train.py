@@ -204,6 +204,13 @@ def test_monte_carlo_of_own_dropout_is_seeded(images: Data) -> None:
     np.testing.assert_allclose(run.predict(x, samples=4), draws.mean(0).numpy(), atol=1e-7)
 
 
+def test_the_gap_to_the_deterministic_rule_is_told(table: Data) -> None:
+    run = eq.train(mlp, Recipe(T.Dropout(0.3), T.MonteCarlo(200)), table, epochs=2)
+    found = run.monte_carlo(table.select("stop")[0])
+    assert found["spread"] > 0 and any(f"gap to the deterministic rule {found['gap']:.4f}" in n for n in run.notes)
+    assert eq.train(mlp, Recipe(T.Dropout(0.3)), table, epochs=1).monte_carlo(table.select("stop")[0]) == {}
+
+
 @pytest.mark.slow
 def test_the_reference_network_reaches_97_percent_on_digits() -> None:
     data = Data.load("digits")

@@ -62,6 +62,10 @@ class CombinedRun(Run):
     def predictor(self) -> Any:  # type: ignore[override]
         return lambda x, samples=None: self.entry.combine(torch.stack([m.predictor(x, samples) for m in self.members]))  # type: ignore[attr-defined]
 
+    def monte_carlo(self, x: Any) -> dict[str, float]:
+        """Members have a gap each, their combination none."""
+        return {}
+
     @property
     def model(self) -> nn.Module:
         """All members as one module that takes raw inputs: each prepares them as it was fitted."""

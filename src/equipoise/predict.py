@@ -33,6 +33,13 @@ class Predictor:
             return self._rule.predict(self.one, x, At(self.program.net, task=self.program.objective.task))
         return self.one(x)
 
+    def measure(self, x: Any) -> dict[str, float]:
+        """Of a rule that averages over noise: its spread, its gap to the deterministic rule and the gap's standard error,
+        means over rows and outputs; empty for every other rule."""
+        if self._rule is None or not hasattr(self._rule, "measure"):
+            return {}
+        return self._rule.measure(self.one, x, At(self.program.net, task=self.program.objective.task))
+
     def draws(self, x: Any, samples: int) -> Tensor:
         """``samples`` Monte-Carlo predictions (T, n, K), the same for the same run, rows and number."""
         if samples < 1:

@@ -158,6 +158,11 @@ class Run:
         """
         return self.predictor(self.signature.inputs(x), samples).double().cpu().numpy()
 
+    def monte_carlo(self, x: Any) -> dict[str, float]:
+        """Where the recipe predicts by averaging over noise: `spread` over it, `gap` to the deterministic rule and the
+        gap's standard error `error`, means over rows and outputs; empty for every other rule."""
+        return self.predictor.measure(self.signature.inputs(x))
+
     def per_example(self, split: str, metric: str) -> np.ndarray[Any, Any]:
         """The metric of every row of a role; a run that failed scores as the fallback a user would have."""
         x, y = self._need_data().select(split)
