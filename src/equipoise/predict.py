@@ -34,7 +34,7 @@ class Predictor:
         return self.one(x)
 
     def measure(self, x: Any) -> dict[str, float]:
-        """Of a rule that averages over noise: its spread, its gap to the deterministic rule and the gap's standard error,
+        """Of a rule that averages over noise: spread, gap to the deterministic rule and the gap's standard error,
         means over rows and outputs; empty for every other rule."""
         if self._rule is None or not hasattr(self._rule, "measure"):
             return {}

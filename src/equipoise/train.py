@@ -64,8 +64,8 @@ def train_one(
     run = train_members(model, [member], data, schedule, options, keeper=keeper)[0]
     if not run.failed and (gap := run.monte_carlo(data.select("stop")[0])):
         run.record.notes.append(
-            f"Monte-Carlo prediction on `stop`: spread {gap['spread']:.4f}, gap to the deterministic rule {gap['gap']:.4f} "
-            f"(chance {gap['error']:.4f})."
+            f"Monte-Carlo prediction on `stop`: spread {gap['spread']:.4f}, "
+            f"gap to the deterministic rule {gap['gap']:.4f} (chance {gap['error']:.4f})."
         )
     if run.failed:
         keeper.discard()  # it would fail again
