@@ -1,7 +1,8 @@
 """A small convolutional network converges faster with batch norm (D1, D2, D4).
 
 5,000 MNIST images, two convolutions of 4 and 8 channels, He, the same rate in both arms; error on `assess` after one
-epoch. Varied before: the rate, 0.02 first, at which some of the plain networks fail altogether and the rest differ less.
+epoch. Varied before: the rate, 0.02 first, at which the plain networks'
+losses spread so far that the interval held 0 (+0.37 [−0.08, +0.83] nats); and the channels, for time.
 """
 
 from evidence import Fact, errors, show, train
@@ -9,7 +10,7 @@ from evidence import Fact, errors, show, train
 import equipoise as eq
 from equipoise import techniques as T
 
-SEEDS = range(6)
+SEEDS = range(10)
 
 
 def measure(seeds=SEEDS) -> list[Fact]:

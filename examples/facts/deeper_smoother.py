@@ -18,7 +18,7 @@ WIDTHS = {"units": {3: 30, 4: 20, 6: 12, 11: 6}, "parameters": {3: 27, 4: 20, 6:
 
 
 def rings(n: int) -> eq.Data:
-    """n points of [−2, 2]², of which those closer than 0.7 to (−1, 0) or (1, 0) are the other class; as many to stop."""
+    """n points of [−2, 2]², of which those closer than 0.7 to (−1, 0) or (1, 0) are the other class."""
     x = 4 * torch.rand(n + 300, 2, generator=torch.Generator().manual_seed(0)) - 2
     centres = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     y = (torch.cdist(x, centres).amin(1) < 0.7).long()
@@ -53,7 +53,7 @@ def measure(seeds=SEEDS) -> list[Fact]:
         for equal, widths in WIDTHS.items():
             found = {}
             for layers, width in widths.items():
-                model = f"mlp(hidden={(width,) * (layers - 1)}, activation=tanh)"
+                model = f"mlp(hidden={(width,) * (layers - 1)}, activation='tanh')"
                 [runs] = train(
                     model,
                     [eq.Recipe(T.Xavier(gain=5 / 3), T.Adam(0.01))],

@@ -1,7 +1,8 @@
 """A wider plain network needs more rows (D2).
 
 Diabetes (442 noisy rows, regression), one hidden layer of 4 or of 128 units, trained long with nothing that
-regularizes, on 60 rows and on 265. Compared is what width costs on few rows, and by how much less it costs on many.
+regularizes, on 60 rows and on 265. On 60 rows the wide net loses; that it loses more there than on all rows did not come
+out at this size, so nothing is claimed of it. Varied before: the number of steps, for time.
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ def measure(seeds=SEEDS) -> list[Fact]:
         Fact(
             f"on {FEW} rows the wide net loses to the narrow one", data.name, "rmse", rmse[FEW, WIDE], rmse[FEW, NARROW]
         ),
-        Fact("and by more than on all rows", data.name, "rmse", cost.pop(FEW), *cost.values()),
+        Fact("and by more than on all rows", data.name, "rmse", cost.pop(FEW), *cost.values(), stated=False),
     ]
 
 

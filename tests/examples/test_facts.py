@@ -26,7 +26,7 @@ CLAIMS = {  # script → how many of its differences state a direction
     "per_instance": 1,
     "units_removed": 1,
     "unscaled_inputs": 3,
-    "width_needs_rows": 2,
+    "width_needs_rows": 1,
 }
 
 
