@@ -1,8 +1,8 @@
 """A wider plain network needs more rows (D2).
 
 Diabetes (442 noisy rows, regression), one hidden layer of 4 or of 128 units, trained long with nothing that
-regularizes, on 60 rows and on 265. On 60 rows the wide net loses; that it loses more there than on all rows did not come
-out at this size, so nothing is claimed of it. Varied before: the number of steps, for time.
+regularizes, on 60 rows and on 265. On 60 rows the wide net loses; that it loses more there than on all rows did not
+come out at this size, so nothing is claimed of it. Varied before: the number of steps, for time.
 """
 
 import numpy as np

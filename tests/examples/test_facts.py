@@ -20,7 +20,7 @@ CLAIMS = {  # script → how many of its differences state a direction
     "batch_norm_rate": 1,
     "batch_norm_sorted": 1,
     "deeper_smoother": 0,
-    "dropout_toy": 1,
+    "dropout_toy": 0,
     "flip": 1,
     "internal_covariate_shift": 1,
     "per_instance": 1,
@@ -51,7 +51,7 @@ def test_every_script_is_run_here() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_scripts_are_short_and_in_the_table(name: str) -> None:
-    assert len((FOLDER / f"{name}.py").read_text(encoding="utf-8").splitlines()) < 100
+    assert len((FOLDER / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
     assert f"python examples/facts/{name}.py" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
