@@ -1,6 +1,7 @@
 """Open: does a vote of bags beat one network trained on all the data (D2)? Measured, whatever comes out.
 
-Five bootstrap bags that vote against one network, each of 32 hidden units, on three data sets.
+Five bootstrap bags that vote against one network, each of 32 hidden units, on three data sets. Varied before: width and
+epochs, for time (64 units, longer: −0.2 digits, +2.3 wine, +0.6 breast-cancer, none of them decided).
 """
 
 from evidence import SEEDS, Fact, errors, show, train

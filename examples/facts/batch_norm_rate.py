@@ -1,7 +1,7 @@
 """Batch norm lets a learning rate train at which the plain network fails (D1, D2, D4).
 
-Digits, four hidden ReLU layers of 32, He, SGD at rate RATE for 5 epochs; both arms from the same start values. Nothing
-was varied.
+Digits, four hidden ReLU layers of 32, He, SGD at rate RATE for 5 epochs; both arms from the same start values. Varied
+before: the width, for time (64: +79.9).
 """
 
 from evidence import SEEDS, Fact, errors, show, train

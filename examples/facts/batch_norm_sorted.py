@@ -1,7 +1,8 @@
 """With batches sorted by class batch norm suffers more than the plain network (D2).
 
 Digits in the order of their labels, never shuffled, against the same rows shuffled each epoch: batches of 32 hold one
-class, two at most. Compared is the error that sorting adds with batch norm, and without. Nothing was varied.
+class, two at most. Compared is the error that sorting adds with batch norm, and without. Varied before: widths
+and epochs, for time (two layers of 64 and 20 epochs cost the plain net +3.4 points only).
 """
 
 import torch

@@ -1,6 +1,7 @@
 """A flip on digits costs: a mirrored 2 is no 2 ("Still a cat?", D1, D3).
 
-Digits, one hidden layer of 64, half of the images mirrored at random in every epoch, or none. Nothing was varied.
+Digits, one hidden layer of 64, half of the images mirrored at random in every epoch, or none. Varied before: width
+and epochs, for time (two layers of 128, 15 epochs: +2.3).
 """
 
 from evidence import SEEDS, Fact, errors, show, train

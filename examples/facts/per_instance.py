@@ -1,7 +1,8 @@
 """PerInstance pays on instances with inconsistent ranges (D3).
 
 Digits, each image with its own gain (log-uniform from 1/10 to 10) and its own level; one hidden layer of 32, Adam.
-Against Standardize, which has one mean and one scale per feature. Nothing was varied.
+Against Standardize, which has one mean and one scale per feature. Varied before: width and epochs, for
+time (64 units, 8 epochs: +18.1).
 """
 
 import torch

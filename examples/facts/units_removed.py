@@ -1,7 +1,8 @@
 """With half of the hidden units removed the dropout-trained network loses less (D1, D2, D4).
 
 Digits, one hidden layer of 128; after training, 20 random halves of the hidden units are set to 0 (the same halves for
-both arms) and the mean error on `assess` is compared with that of the whole network. Nothing was varied.
+both arms) and the mean error on `assess` is compared with that of the whole network. Varied before: width and
+epochs, for time (256 units, 20 epochs: +4.4).
 """
 
 import torch
