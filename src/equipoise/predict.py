@@ -11,7 +11,7 @@ from torch import Tensor
 from .errors import EquipoiseError
 from .objective import NoiseOf
 from .recipe import Recipe
-from .step import Const, Program, State
+from .step import Const, Program, State, own_gates
 from .technique import At, Technique
 
 CHUNK = 1 << 20  # input elements of one call
@@ -36,9 +36,8 @@ class Predictor:
     def measure(self, x: Any) -> dict[str, float]:
         """Of a rule that averages over noise: spread, gap to the deterministic rule and the gap's standard error,
         means over rows and outputs; empty for every other rule."""
-        if self._rule is None or not hasattr(self._rule, "measure"):
-            return {}
-        return self._rule.measure(self.one, x, At(self.program.net, task=self.program.objective.task))
+        measure = getattr(self._rule, "measure", None)
+        return {} if measure is None else measure(self.one, x, At(self.program.net, task=self.program.objective.task))
 
     def draws(self, x: Any, samples: int) -> Tensor:
         """``samples`` Monte-Carlo predictions (T, n, K), the same for the same run, rows and number."""
@@ -56,7 +55,7 @@ class Predictor:
             for a in range(0, max(len(first), 1), size):
                 part = tuple(v[a : a + size] for v in x) if isinstance(x, tuple) else x[a : a + size]
                 if sample is None:
-                    techniques, s = p.bind(self.const.knobs), self.state
+                    techniques, s = p.bind(self.const.knobs, own_gates(self.const.knobs)), self.state
                     parts.append(p.objective.predict(s["params"], s["buffers"], part, techniques, self.const.fitted))
                 elif isinstance(sample, int):
                     parts.append(self._draw(part, sample, a, len(first)))

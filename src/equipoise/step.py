@@ -148,12 +148,14 @@ class Program:
         return at
 
     # --- the step -----------------------------------------------------------------------------------------------------
-    def bind(self, knobs: Mapping[str, Mapping[str, Any]]) -> dict[str, Technique]:
-        """The techniques with knobs as tensors; a gate that is fully on in every run stays a plain 1.0."""
+    def bind(self, knobs: Mapping[str, Mapping[str, Any]], gates: frozenset[str] | None = None) -> dict[str, Technique]:
+        """The techniques with knobs as tensors; a gate that is fully on in every run stays a plain 1.0. ``gates``: keys
+        of those (default: the ones of the cohort in training, which are no other run's)."""
+        gates = self.gates_open if gates is None else gates
         bound = {}
         for key, t in self.by_key.items():
             values = dict(knobs[key])
-            if key in self.gates_open:
+            if key in gates:
                 values["w"] = 1.0
             bound[key] = t.bind(values)
         return bound
@@ -193,7 +195,7 @@ class Program:
 
     def sample(self, state: State, const: Const, x: Any, noise: NoiseOf, host: Mapping[str, Tensor]) -> Tensor:
         """One Monte-Carlo prediction: every random technique draws once, batch statistics stay those of prediction."""
-        techniques = self.bind(const.knobs)
+        techniques = self.bind(const.knobs, own_gates(const.knobs))
 
         def at(key: str) -> At:
             fitted = const.fitted.get(key, {})
@@ -268,6 +270,11 @@ class Program:
         for key in acting(list(techniques.values()), "rate"):
             rate = techniques[key].schedule(steps.double(), total, rate)
         return rate
+
+
+def own_gates(knobs: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Keys of the techniques whose gate w is 1 in one run's knobs."""
+    return frozenset(k for k, values in knobs.items() if "w" in values and float(values["w"]) == 1.0)
 
 
 def coding(techniques: Sequence[Technique]) -> Technique:
