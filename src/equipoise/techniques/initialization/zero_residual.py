@@ -29,10 +29,16 @@ class ZeroResidual(Technique):
 
     def init(self, params: Params, at: Callable[[Any], At]) -> Params:
         net = at(None).net
-        if not net.residuals:
+        branches = [b for b in net.residuals if b.sites]
+        if not branches:
             raise EquipoiseError(f"{self!r} finds no residual addition in this model ({net.describe()}): use He.")
         params = draw_weights(self, params, at, lambda fan_in, fan_out: 2 / fan_in)
-        for branch in net.residuals:
+        missed = [b.module for b in net.residuals if not b.sites]
+        if missed:
+            net.note(
+                f"ZeroResidual: the branches {', '.join(missed)} end in no affine map that is called; they keep their start."
+            )
+        for branch in branches:
             last = net.sites[max(branch.sites)]
             norm = self._own_norm(net, branch.module, last)
             if norm:
