@@ -35,9 +35,7 @@ class ZeroResidual(Technique):
         params = draw_weights(self, params, at, lambda fan_in, fan_out: 2 / fan_in)
         missed = [b.module for b in net.residuals if not b.sites]
         if missed:
-            net.note(
-                f"ZeroResidual: the branches {', '.join(missed)} end in no affine map that is called; they keep their start."
-            )
+            net.note(f"ZeroResidual: {', '.join(missed)} end in no affine map that is called; they keep their start.")
         for branch in branches:
             last = net.sites[max(branch.sites)]
             norm = self._own_norm(net, branch.module, last)
