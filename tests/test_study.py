@@ -69,6 +69,23 @@ def test_half_splits_and_the_rate_ladder(digits: Data) -> None:
     assert all(np.isclose(t.bias2 + t.variance, t.risk) and t.n == 539 for t in found.trades)
 
 
+def test_seconds_are_measured_and_compiling_is_told_apart(digits: Data) -> None:
+    options = Options(threads=1, compile="never")
+    found = eq.study(
+        "mlp(hidden=(8,))",
+        None,
+        digits,
+        "L2,WeightDecay",
+        seeds=2,
+        epochs=1,
+        lr="fixed",
+        trade_splits=0,
+        options=options,
+    )
+    assert found.seconds["compile"] == 0.0 < found.seconds["train"] < found.seconds["total"]
+    assert found.trained.compiling == 0.0 and (found.trained.seconds > 0).all()
+
+
 class TestFactors:
     def test_levels(self) -> None:
         assert question("Dropout(0.3)").entries == (None, T.Dropout(0.3))

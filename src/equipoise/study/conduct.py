@@ -157,7 +157,7 @@ def study(
         pair = run_pair(setting, [candidate, baseline], [1.0, 1.0], fresh, [metric], progress)
         confirmation = confirm(pair[0][metric], pair[1][metric], metric=metric, better=found.better)
         looks = 1
-    seconds = {"compile": 0.0, "train": float(trained.seconds.sum()), "total": time.perf_counter() - began}
+    seconds = {**trained.spent, "total": time.perf_counter() - began}
     by_rate = (
         ladder.by_rate(plan.design, trained.scores[metric], plan.rates, found.better) if len(plan.rates) > 1 else ()
     )

@@ -31,10 +31,16 @@ class Trained:
     scores: dict[str, Array]  # metric → (N, L, S, n) on assess, failed runs as the fallback
     stop: Array  # (N, L, S) stop loss of the weights that were kept
     failed: Array  # (N, L, S) bool
-    seconds: Array  # (N, L, S)
+    seconds: Array  # (N, L, S) of training, compiling left out: it falls on whichever cohort comes first
     histories: list[list[list[list[dict[str, float]]]]]
     notes: list[str]
     programs: int
+    compiling: float = 0.0  # seconds, of all runs together
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds of the design's runs; half-splits, confirmation and scoring are in a study's total only."""
+        return {"compile": self.compiling, "train": float(self.seconds.sum())}
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,11 @@ def run_design(
         for m, values in fallback.scores(run, "assess", names).items():
             scores[m][c, x, s] = values
         stop[c, x, s] = fallback.stop_loss(run)
-        failed[c, x, s], seconds[c, x, s] = bool(run.failed), run.record.seconds["total"]
+        failed[c, x, s], seconds[c, x, s] = bool(run.failed), run.record.seconds["train"]
         histories[c][x][s] = run.history
     notes = list(dict.fromkeys(note for run in runs for note in run.notes))
-    return Trained(scores, stop, failed, seconds, histories, notes, len({id(r.program) for r in runs}))
+    programs, compiling = len({id(r.program) for r in runs}), sum(r.record.seconds["compile"] for r in runs)
+    return Trained(scores, stop, failed, seconds, histories, notes, programs, compiling)
 
 
 class Fallback:
