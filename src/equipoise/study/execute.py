@@ -53,6 +53,12 @@ class Setting:
     options: Options
     workshop: Workshop = field(default_factory=Workshop)  # all phases share programs and compiled steps
 
+    def train(self, members: Sequence[Member], progress: Any = None) -> list[Run]:
+        """Train the runs of one phase."""
+        return train_members(
+            self.model, members, self.data, self.schedule, self.options, progress=progress, workshop=self.workshop
+        )
+
 
 def run_design(
     setting: Setting,
@@ -66,15 +72,7 @@ def run_design(
     """Every arm with every seed and rate factor; ``order``: in which arms are run."""
     keys = [(c, x, s) for s in range(len(seeds)) for c in order for x in range(len(rates))]
     members = [Member(arms[c], seeds[s], factor=rates[x]) for c, x, s in keys]
-    runs = train_members(
-        setting.model,
-        members,
-        setting.data,
-        setting.schedule,
-        setting.options,
-        progress=progress,
-        workshop=setting.workshop,
-    )
+    runs = setting.train(members, progress)
     shape = (len(arms), len(rates), len(seeds))
     n = len(setting.data.rows["assess"])
     scores = {m: np.empty((*shape, n)) for m in names}
@@ -137,15 +135,7 @@ def run_halves(
             (fit[perm[half : 2 * half]].sort().values, next(seeds)),
         ]
     members = [Member(a, s, rows, f) for a, f in zip(arms, factors, strict=True) for rows, s in parts]
-    runs = train_members(
-        setting.model,
-        members,
-        setting.data,
-        setting.schedule,
-        setting.options,
-        progress=progress,
-        workshop=setting.workshop,
-    )
+    runs = setting.train(members, progress)
     x, _ = setting.data.select("assess")
     f = np.stack([run.outcome(x) for run in runs])
     return f.reshape(len(arms), splits, 2, *f.shape[1:]), half
@@ -161,15 +151,7 @@ def run_pair(
 ) -> list[dict[str, Array]]:
     """Per-example scores (S, n) on `test` of each recipe on the same fresh seeds."""
     members = [Member(r, s, factor=f) for r, f in zip(recipes, factors, strict=True) for s in seeds]
-    runs = train_members(
-        setting.model,
-        members,
-        setting.data,
-        setting.schedule,
-        setting.options,
-        progress=progress,
-        workshop=setting.workshop,
-    )
+    runs = setting.train(members, progress)
     fallback = Fallback(setting.data)
     each = [fallback.scores(run, "test", names) for run in runs]
     k = len(seeds)
