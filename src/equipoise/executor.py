@@ -18,6 +18,7 @@ class Stack:
     """Runs of one program, stacked on a leading run axis. ``state`` and ``const`` leaves have that axis first."""
 
     kind = "stacked"
+    differentiate = staticmethod(by_transform)
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -28,7 +29,7 @@ class Stack:
         self._predict = torch.vmap(self._one_prediction, in_dims=(0, 0, None))
 
     def _one(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
-        return self.program.step(state, const, now, by_transform)
+        return self.program.step(state, const, now, self.differentiate)
 
     def _one_prediction(self, state: State, const: Const, x: Any) -> Tensor:
         p = self.program
@@ -104,10 +105,10 @@ class Single:
         if self._graph is not None and len(now.y) == self._rows:
             return self._graph(state, const, now)
         if not self.program.net.random_elsewhere:
-            return self.program.step(state, const, now, by_autograd)
+            return self.program.step(state, const, now, self.differentiate)
         with torch.random.fork_rng(devices=[]):  # draws we could not adopt follow the run's own key of this step
             torch.manual_seed(int(now.keys.reshape(-1)[0]) & 0x7FFFFFFF)
-            return self.program.step(state, const, now, by_autograd)
+            return self.program.step(state, const, now, self.differentiate)
 
     def predict(self, state: Any, const: Any, x: Any) -> Tensor:
         p = self.program

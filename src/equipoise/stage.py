@@ -75,6 +75,11 @@ class Batch(NamedTuple):
         one = lambda v: f(v) if v.is_floating_point() else v  # noqa: E731
         return self._replace(x=tuple(one(v) for v in self.x) if isinstance(self.x, tuple) else one(self.x))
 
+    def select(self, rows: slice) -> Batch:
+        """Some of its rows."""
+        x = tuple(v[rows] for v in self.x) if isinstance(self.x, tuple) else self.x[rows]
+        return Batch(x, self.y[rows], self.w[rows])
+
 
 class At(NamedTuple):
     """Where and when a stage is called: everything it may know beside its arguments."""

@@ -161,7 +161,8 @@ class Program:
         return bound
 
     def step(self, state: State, const: Const, now: Now, differentiate: Callable[..., Any]) -> tuple[State, Tensor]:
-        """One update. ``differentiate(f)`` turns params → (loss, aux) into params → (gradients, (loss, aux))."""
+        """One update. ``differentiate(f)`` turns params → (loss, aux) into params → (gradients, (loss, aux)); it may
+        ask ``f(params, rows)`` for the share of the loss of some rows (`gradients.in_parts`)."""
         techniques = self.bind(const.knobs)
         noise = self.noise(now.keys, now.row0)
         own = state["own"]
@@ -178,7 +179,16 @@ class Program:
 
         batch = self.objective.batch(now.x, now.y, now.w, self.dtype)
         batch = self.objective.transform(batch, techniques, const.fitted, at)
-        value_and_grad = differentiate(lambda p: self.objective.loss(p, state["buffers"], batch, techniques, at, noise))
+
+        def loss_of(p: Params, rows: slice | None = None) -> tuple[Tensor, Params]:
+            if rows is None:
+                return self.objective.loss(p, state["buffers"], batch, techniques, at, noise)
+            own, part = self.noise(now.keys, now.row0 + rows.start), batch.select(rows)
+            told = lambda key: at(key)._replace(noise=own(key, WHOLE, 0), rows=now.rows[rows])  # noqa: E731
+            loss, buffers = self.objective.loss(p, state["buffers"], part, techniques, told, own)
+            return loss * (part.w.sum() / batch.w.sum().clamp(min=1e-30)), buffers
+
+        value_and_grad = differentiate(loss_of)
         for key in self.stages["gradient"]:
             value_and_grad = techniques[key].gradient(value_and_grad)
         grads, (loss, buffers) = value_and_grad(state["params"])
