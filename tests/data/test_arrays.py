@@ -232,6 +232,11 @@ def test_groups_of_text():
     groups = np.array([f"patient {i // 3}" for i in range(N)])
     data = Data(X, np.arange(N) % 2, groups=groups)
     owners = [set(groups[r.numpy()].tolist()) for r in data.rows.values()]
+    codes = data.groups_of("assess")
+    assert codes is not None and len(set(zip(codes, groups[data.rows["assess"].numpy()], strict=True))) == len(
+        owners[2]
+    )
+    assert Data(X, np.arange(N) % 2).groups_of("assess") is None
     assert sum(map(len, owners)) == N // 3
 
 

@@ -69,6 +69,22 @@ def doctor(
     doctor_command(data, ctx.params)
 
 
+@app.command("bias-variance")
+def bias_variance(
+    ctx: typer.Context, data: F.Data, model: F.Model = None, recipe: F.RecipeFile = None, with_: F.With = None,
+    without: F.Without = None, epochs: F.Epochs = None, batch_size: F.BatchSize = 64, seed: F.Seed = 0,
+    split_seed: F.SplitSeed = 0, target: F.Target = None, task: F.Task = None, test: F.TestFile = None,
+    split: F.Split = None, groups: F.Groups = None, device: F.Device = "auto", precision: F.Precision = "float32",
+    compile_: F.Compile = "auto", threads: F.Threads = None, data_dir: F.DataDir = None, out: F.Out = None,
+    resume: F.Resume = False, overwrite: F.Overwrite = False, quiet: F.Quiet = False, json_: F.Json = False,
+    splits: Annotated[int, typer.Option(help="random splits of the fit rows into halves, at least 2")] = 5,
+) -> None:  # fmt: skip
+    """Split the loss of one recipe into bias² and variance, by training on random halves of the fit rows."""
+    from .decomposing import bias_variance_command
+
+    bias_variance_command(data, ctx.params)
+
+
 @app.command()
 def recipe(
     ctx: typer.Context, data: F.Data, model: F.Model = None, recipe: F.RecipeFile = None, with_: F.With = None,

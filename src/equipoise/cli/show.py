@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -67,6 +67,18 @@ def verdicts(study: Any) -> None:
         f"{found.better} is better; smaller than {found.smallest:.3g} does not matter; "
         f"baseline {found.baseline:.4f}; pairing correlation {found.rho:.2f}"
     )
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records as CSV, numbers unrounded."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
 
 
 def lines(texts: Iterable[str], to_error: bool = False) -> None:

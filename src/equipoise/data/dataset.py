@@ -37,6 +37,7 @@ class Data:
         weights: float32 (N,) for training, or None; scores are never weighted.
         classes: the labels in code order, or None.
         rows: role → sorted int64 row numbers.
+        groups: a code (N,) per row, rows of one group being dependent and in one role, or None.
         columns: of a table, what each column holds: numbers or the codes of categories, NaN where missing.
         outputs: C, or the number of targets.
         preserves: transformations that keep the label of this data's examples, e.g. ``{"flip_horizontal"}``.
@@ -48,6 +49,7 @@ class Data:
     task: str
     classes: tuple[Any, ...] | None
     rows: dict[str, Tensor]
+    groups: np.ndarray[Any, np.dtype[Any]] | None
     name: str
     source: str
     kind: str
@@ -121,8 +123,8 @@ class Data:
         if len(lengths) > 1:
             came = ", ".join(f"x of {len(t)}" for t in self.inputs)
             raise EquipoiseError(f"{came} rows and y of {len(self.y)}: give one target per example")
-        groups = _group_labels(raw.groups, self.inputs, self.n)
-        self.rows = roles.draw(split, self.y, self.classes, groups=groups, official=raw.official, seed=int(seed))
+        self.groups = _group_labels(raw.groups, self.inputs, self.n)
+        self.rows = roles.draw(split, self.y, self.classes, groups=self.groups, official=raw.official, seed=int(seed))
         self.weights = targets.row_weights(raw.weights, self.y, self.classes, self.rows["fit"])
 
     @property
@@ -188,6 +190,10 @@ class Data:
         r = self.rows[role]
         x = tuple(t[r] for t in self.x) if isinstance(self.x, tuple) else self.x[r]
         return x, self.y[r]
+
+    def groups_of(self, role: str) -> np.ndarray[Any, np.dtype[Any]] | None:
+        """The group code of every row of a role, in row order; None where rows were not grouped."""
+        return None if self.groups is None else self.groups[self.rows[role].cpu().numpy()]
 
     def with_rows(self, rows: Mapping[str, Any]) -> Data:
         """The same data with other rows for the roles named; a row may occur twice in a role (a bootstrap bag)."""

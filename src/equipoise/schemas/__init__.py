@@ -1,4 +1,4 @@
-"""The JSON schemas of what the commands print: run, study, doctor, techniques (JSON Schema 2020-12)."""
+"""The JSON schemas of what the commands print, NAMES (JSON Schema 2020-12)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
-NAMES = ("run", "study", "doctor", "techniques")
+NAMES = ("run", "study", "doctor", "bias_variance", "techniques")
 
 
 def load(name: str) -> dict[str, Any]:

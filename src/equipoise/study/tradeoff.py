@@ -22,7 +22,7 @@ from ..errors import EquipoiseError
 from ..metrics import TINY
 from ..stats import interval
 from .design import Design
-from .effects import Effects
+from .effects import Effects, grouped
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Form = Callable[[Array, Array], tuple[Array, Array]]
@@ -127,31 +127,44 @@ def domingos(votes: Array, labels: Array) -> tuple[Array, Array]:
     return (main != labels).astype(float), (votes != main).mean(0)
 
 
-def decompose(predictions: Array, targets: Array, form: Form = squared) -> Decomposition:
+def decompose(predictions: Array, targets: Array, form: Form = squared, groups: Array | None = None) -> Decomposition:
     """Bias², variance and risk of one recipe from predictions (R, M, n, k): R random splits into M disjoint parts.
 
     Per split and example by ``form``; the mean with the interval of one arm, splits in the seed's place (df R − 1).
+    ``groups`` (n,): examples of one group are dependent, so that groups take the place of examples (``grouped``).
     Numbers are those at the training size of a part, for this data set. Raises EquipoiseError for R < 2 or M < 2.
     """
     f = np.asarray(predictions, dtype=np.float64)
     bias2, variance = form(f, np.asarray(targets, dtype=np.float64))
+    if groups is not None:
+        bias2, variance = grouped(bias2, groups), grouped(variance, groups)
     parts = [interval(v[None], [1.0]) for v in (bias2, variance, bias2 + variance)]
     return Decomposition(*(float(v[0]) for part in parts for v in (part.effect, part.low, part.high)))
 
 
 def trade(
-    design: Design, predictions: Array, targets: Array, *, effects: Effects, n: int, form: Form = squared
+    design: Design,
+    predictions: Array,
+    targets: Array,
+    *,
+    effects: Effects,
+    n: int,
+    form: Form = squared,
+    groups: Array | None = None,
 ) -> tuple[TradeRow, ...]:
     """What every technique of ``design`` trades, from predictions (N, R, 2, n_assess, k) on R random splits.
 
     Bias and variance per configuration, split and example, then the factorial contrast over all N configurations, with
     the interval of an effect (``stats.interval``), the split in the seed's place (df (N − 1)(R − 1)) and examples
-    crossed. ``effects``: the study's effects at the full training size; ``n``: the training size of a half.
+    crossed, or groups of them (``groups`` (n_assess,)). ``effects``: the study's effects at the full training size;
+    ``n``: the training size of a half.
     """
     f = np.asarray(predictions, dtype=np.float64)
     if f.ndim != 5 or f.shape[0] != design.configurations or f.shape[2] != 2:
         raise EquipoiseError(f"predictions {f.shape}; they are ({design.configurations}, splits, 2, examples, outputs)")
     bias2, variance = form(f, np.asarray(targets, dtype=np.float64))
+    if groups is not None:
+        bias2, variance = grouped(bias2, groups), grouped(variance, groups)
     w = design.weights[: len(design.rows)]
     parts = [interval(v, w) for v in (bias2, variance, bias2 + variance)]
     rows = []
