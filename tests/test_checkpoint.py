@@ -21,6 +21,7 @@ import torch
 
 from equipoise import techniques as T
 from equipoise.checkpoint import Folder, Stopped, filled, keeper, named
+from equipoise.checkpoint.how import machine
 from equipoise.checkpoint.series import Series, read_signed, write_signed
 from equipoise.compiling import can_compile
 from equipoise.data import Data
@@ -210,7 +211,7 @@ def test_what_cannot_be_followed_is_said(key: str, value: str, why: str, tmp_pat
     stop_at(2)
     with pytest.raises(Stopped):
         one(out=tmp_path, resume=True)
-    started["how"][key] = {**keeper._machine(), "device": "cpu"}[key]
+    started["how"][key] = {**machine(), "device": "cpu"}[key]
     write_signed(tmp_path / "checkpoint" / "started.json", started)
     run = one(out=tmp_path, resume=True)
     assert [n for n in run.notes if n.startswith("not bit-identical, because") and why in n]

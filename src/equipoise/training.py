@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checkpoint import Folder, Keeper, asked
-from .cohort import Cohort
+from .cohort import Cohort, open_gates
 from .combined import CombinedRun, entry_of_members, expand, load
 from .errors import EquipoiseError
 from .executor import Single, Stack
@@ -116,12 +116,16 @@ def _train_network(
     for techniques, indices in group(members, workshop.known(model)):
         program = workshop.program(model, techniques, members[indices[0]], data, options)
         cohorts = stacks(members, indices, STACK)
-        size = program.ready_for(max(map(len, cohorts)))
+        longest = max(map(len, cohorts))
+        ready = program.ready_for(longest)
         for some in cohorts:
-            padding = size - len(some) if len(some) > 1 else 0  # one size: one compiled step
             stored = keeper.plan()
+            size = (stored["cohort"] or longest) if stored else ready  # one size: one compiled step
+            padding = size - len(some) if len(some) > 1 else 0
             together = [members[i] for i in [*some, *[some[-1]] * padding]]
             cohort = Cohort(program, together, data, schedule, EXECUTORS.get(stored.get("executor", "")))
+            if "gates" in stored:  # decided beforehand, not by what was compiled in this process
+                program.gates_open = open_gates(together) if stored["gates"] is None else frozenset(stored["gates"])
             cohort.why = cohort.why or stored.get("why", "")
             mode = ("always" if stored["compiled"] else "never") if stored else options.compile
             compiling = cohort.compile(replace(options, compile=mode), len(cohorts))

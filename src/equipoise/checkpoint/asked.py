@@ -32,9 +32,9 @@ TELL = {  # what is asked for → how a difference is told; {0} is the old, {1} 
 def asked(model: Any, members: Sequence[Member], data: Data, schedule: Schedule) -> dict[str, Any]:
     """Everything that decides the result, as JSON."""
     found = {
-        "model": _name(model), "recipes": [m.recipe.to_list() for m in members], "seeds": [m.seed for m in members],
+        "model": name_of(model), "recipes": [m.recipe.to_list() for m in members], "seeds": [m.seed for m in members],
         "epochs": schedule.epochs, "batch_size": schedule.batch_size, "shuffle": schedule.shuffle,
-        "data": data.fingerprint, "split": _digest(data.split_dict()),
+        "data": data.fingerprint, "split": digest(data.split_dict()),
     }  # fmt: skip
     return json.loads(json.dumps(found))
 
@@ -44,13 +44,13 @@ def asked_of(saved: Mapping[str, Any]) -> dict[str, Any]:
     data = saved["data"]
     found = {k: saved[k] for k in ("epochs", "batch_size", "shuffle")}
     found |= {"recipes": [saved["recipe"]], "seeds": [saved["seed"]]}
-    found |= {"data": data["fingerprint"], "split": _digest(data["split"])}
+    found |= {"data": data["fingerprint"], "split": digest(data["split"])}
     return found | ({"model": saved["model"]} if saved["model"] else {})
 
 
-def refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], folder: Any) -> None:
+def refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], folder: Any, tell: Mapping[str, str] = TELL) -> None:
     """EquipoiseError that names the first thing that differs."""
-    for key, text in TELL.items():
+    for key, text in tell.items():
         if key in old and old[key] != new[key]:
             a, b = _first_difference(old[key], new[key])
             raise EquipoiseError(
@@ -62,22 +62,22 @@ def refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], folder: Any) -
 def structure(program: Program) -> str:
     """A digest of the network: its modules, and the names and shapes of its tensors."""
     module = program.net.original
-    return _digest([repr(module), [(k, list(v.shape), str(v.dtype)) for k, v in module.state_dict().items()]])
+    return digest([repr(module), [(k, list(v.shape), str(v.dtype)) for k, v in module.state_dict().items()]])
 
 
-def _name(model: Any) -> str:
+def name_of(model: Any) -> str:
     if isinstance(model, str):
         return model
     if not isinstance(model, nn.Module):
         return f"a builder {getattr(model, '__qualname__', type(model).__name__)}"
-    digest = hashlib.sha256()
+    weights = hashlib.sha256()
     for k, v in model.state_dict().items():
-        digest.update(f"{k}{tuple(v.shape)}".encode())
-        digest.update(v.detach().cpu().double().contiguous().numpy().data)
-    return f"a {type(model).__name__} with weights {digest.hexdigest()[:12]}"
+        weights.update(f"{k}{tuple(v.shape)}".encode())
+        weights.update(v.detach().cpu().double().contiguous().numpy().data)
+    return f"a {type(model).__name__} with weights {weights.hexdigest()[:12]}"
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import signal
 import threading
@@ -14,11 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
-
 from ..errors import EquipoiseError
 from ..plan import Options, Plan
+from . import lock
 from .asked import asked_of, refuse_change, structure
+from .how import follow, how
 from .series import Series, read_signed, write_signed, writing
 
 if TYPE_CHECKING:
@@ -89,6 +88,7 @@ class Folder(Keeper):
         self._asked_to_stop = False
         self._written, self._took = time.monotonic(), 0.0
         self._handlers: dict[int, Any] = {}
+        self._locked = lock.Lock(self.folder / lock.NAME)
 
     # --- signals ------------------------------------------------------------------------------------------------------
     def __enter__(self) -> Self:
@@ -103,6 +103,7 @@ class Folder(Keeper):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        self._locked.release()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """The first signal lets the step finish; the second stops at once."""
@@ -114,9 +115,7 @@ class Folder(Keeper):
     def done(self, folders: Sequence[Path]) -> bool:
         finished = [f / "run.json" for f in folders if (f / "run.json").is_file()]
         if not self.resume and (finished or self.folder.exists()):
-            raise EquipoiseError(
-                f"{self.out} holds a run already: resume=True goes on with it or loads it; or choose another folder."
-            )
+            raise self._taken()
         if len(finished) < len(folders):
             return False
         for i, path in enumerate(finished):
@@ -129,51 +128,47 @@ class Folder(Keeper):
         self.discard()
         return True
 
+    def _taken(self) -> EquipoiseError:
+        return EquipoiseError(
+            f"{self.out} holds a run already: resume=True goes on with it or loads it; or choose another folder."
+        )
+
     def start(self, options: Options) -> Options:
+        self._lock()
         path = self.folder / "started.json"
         if path.exists():
+            if not self.resume:  # another process began it since
+                raise self._taken()
             try:
                 self._started = read_signed(path)
                 refuse_change(self._started["asked"], self.wanted, self.out)
-                return self._follow(self._started["how"], options)
+                options, self._notes = follow(self._started["how"], options)
+                return options
             except (OSError, ValueError, KeyError, TypeError) as e:
                 if isinstance(e, EquipoiseError):
                     raise
                 raise EquipoiseError(
                     f"{path} is damaged ({e}): nothing tells how this was started; train into another folder."
                 ) from None
-        self._started["how"] = {
-            "device": str(options.resolved_device()), "precision": options.precision, "compile": options.compile,
-            "threads": options.threads or torch.get_num_threads(), **_machine(),
-        }  # fmt: skip
+        self._started["how"] = how(options)
         self._begun_here = True
         self._write_started()
         return replace(options, threads=self._started["how"]["threads"])
+
+    def _lock(self) -> None:
+        """From here to the end the folder is this process's alone."""
+        try:
+            with writing(self.out):
+                self._locked.acquire()
+        except lock.Busy:
+            raise lock.Busy(
+                f"{self.out} is in use by {lock.holder(self._locked.path)}: wait for it, or choose another folder."
+            ) from None
 
     def _write_started(self) -> None:
         with writing(self.out):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_signed(self.folder / "started.json", self._started)
-
-    def _follow(self, how: dict[str, Any], options: Options) -> Options:
-        """The stored options; what cannot be followed is said."""
-        for key, now in _machine().items():
-            if how[key] != now:
-                self._not_identical(f"it was begun with {key} {how[key]} and this is {now}")
-        for key in ("device", "precision", "compile", "threads"):
-            given = getattr(options, key)
-            if given not in (getattr(Options, key), how[key]):
-                self._notes.append(f"resumed under the stored plan: {key} {how[key]}, not {given}.")
-        device = how["device"]
-        try:
-            Options(device=device).resolved_device()
-        except EquipoiseError:
-            device = str(Options().resolved_device())
-            self._not_identical(f"device {how['device']} is not there; it went on with {device}")
-        return replace(options, **{k: how[k] for k in ("precision", "compile", "threads")}, device=device)
-
-    def _not_identical(self, why: str) -> None:
-        self._notes.append(f"not bit-identical, because {why}.")
 
     # --- a cohort -----------------------------------------------------------------------------------------------------
     def plan(self) -> dict[str, Any]:
@@ -228,11 +223,3 @@ class Folder(Keeper):
         for pattern in (".*.tmp", ".tmp??????"):  # what a killed write leaves: ours, and that of safetensors
             for left in self.out.rglob(pattern):
                 left.unlink(missing_ok=True)
-
-
-def _machine() -> dict[str, str]:
-    """What bits depend on beside the plan."""
-    return {
-        "torch": str(torch.__version__),
-        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-    }
