@@ -18,6 +18,7 @@ from .errors import EquipoiseError
 from .executor import Single, Stack, vmap_refuses
 from .feed import Feed, Schedule, fit_preparation, select
 from .plan import Member, Options
+from .replay import failures
 from .step import Const, Now, Program, State
 from .technique import At, Batch
 
@@ -71,6 +72,7 @@ class Cohort:
         self.kept = self.state
         self.runs = [Progress() for _ in members]
         self.epoch, self.losses = 0, list[Tensor]()
+        self.snapshot = (0, self.state)  # (step in the epoch, state) to replay from
         self.compiled = False
         self.notes: list[str] = []  # what happened on the way, for the runs' records
         self._began = time.perf_counter()
@@ -154,13 +156,10 @@ class Cohort:
         return True
 
     def _find_failures(self, losses: Tensor) -> None:
-        """The first step at which each run's loss (steps, R) became non-finite."""
-        bad = ~losses.isfinite()
-        for i, run in enumerate(self.runs):
-            if not run.over and bool(bad[:, i].any()):
-                at = int(bad[:, i].int().argmax())
-                step = at + (self.epoch - 1) * len(losses)
-                run.failed = f"the loss became {float(losses[at, i])} at step {step} (epoch {self.epoch})"
+        """Runs whose losses (steps, R) or weights became non-finite, located by replay from the snapshot."""
+        for i, why in failures(self, losses).items():
+            self.runs[i].failed = why
+        self.snapshot = (0, self.state)
 
     def _judge(self, loss: list[float], rate: list[float]) -> None:
         scores = self.scores("stop")
@@ -225,6 +224,7 @@ class Cohort:
         if len(runs) != len(self.runs) or len(losses) >= len(self.feed.batches):
             raise ValueError(f"{len(runs)} runs at step {len(losses)} do not fit {len(self.runs)} runs")
         self.state, self.kept, self.runs, self.losses = state, kept, runs, losses
+        self.snapshot = (len(losses), state)
         self.epoch, self.notes = saved["epoch"], list(saved["notes"])
         self._began = time.perf_counter() - saved["seconds"]
 

@@ -69,7 +69,5 @@ def train_one(
         )
     if run.failed:
         keeper.discard()  # it would fail again
-        raise EquipoiseError(
-            f"training failed: {run.failed}. Lower the learning rate, add ClipGradients, or see `equipoise doctor`."
-        )
+        raise EquipoiseError(f"training failed: {run.failed} `equipoise doctor` tells more.")
     return run
