@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,13 @@ def acting(techniques: Sequence[Technique], stage: str) -> list[str]:
     return [t.key for t in sorted(chosen, key=lambda t: t.turn)]
 
 
+def neighbours(techniques: Sequence[Technique]) -> list[tuple[list[str], Callable[..., Batch] | None]]:
+    """Keys of techniques in the order they act, those with one function ``together`` beside each other as one."""
+    order = sorted(techniques, key=lambda t: t.turn)
+    groups = itertools.groupby(order, lambda t: getattr(t, "together", t.key))
+    return [([t.key for t in some], None if isinstance(how, str) else how) for how, some in groups]
+
+
 class Objective:
     """Loss and prediction of one program. ``techniques`` fix the structure; knobs come with every call."""
 
@@ -40,13 +48,16 @@ class Objective:
         self.net, self.coding, self.task, self.outputs, self.precision = net, coding, task, outputs, precision
         self.stages = {s: acting(techniques, s) for s in ("prepare", "batch", "weights", "penalty")}
         self.phase = {t.key: t.phase for t in techniques}
+        self._raw = neighbours([t for t in techniques if t.key in self._of_phase("raw")])
         self.loss_key = next(t.key for t in techniques if t.slot == "objective")
         self._activations = any(t.needs_activations for t in techniques)
 
     # --- training -----------------------------------------------------------------------------------------------------
     def batch(self, x: Any, y: Tensor, w: Tensor, dtype: torch.dtype) -> Batch:
-        """The stored rows as the stages see them: floating inputs in ``dtype``, class codes as probabilities."""
-        as_float = lambda v: v.to(dtype) if v.is_floating_point() or v.dtype == torch.uint8 else v  # noqa: E731
+        """The stored rows as the stages see them: floating inputs in ``dtype``, class codes as probabilities.
+
+        Bytes stay bytes, which are cheaper to move; `transform` and `prepare` make numbers of them."""
+        as_float = lambda v: v.to(dtype) if v.is_floating_point() else v  # noqa: E731
         x = tuple(map(as_float, x)) if isinstance(x, tuple) else as_float(x)
         if self.task == "classify":
             y = (y[..., None] == torch.arange(self.outputs, device=y.device)).to(dtype)  # F.one_hot fails under vmap
@@ -54,8 +65,7 @@ class Objective:
 
     def transform(self, batch: Batch, techniques: Techniques, fitted: Fitted, at: AtOf) -> Batch:
         """Augment the raw rows, prepare them, then mix and smooth."""
-        for key in self._of_phase("raw"):
-            batch = techniques[key].batch(batch, at(key))
+        batch = self._augmented(batch, techniques, at)
         batch = batch._replace(x=self.prepare(batch.x, techniques, fitted))
         for key in self.stages["prepare"]:
             batch = batch._replace(y=techniques[key].prepare_target(batch.y, fitted[key]))
@@ -63,10 +73,27 @@ class Objective:
             batch = techniques[key].batch(batch, at(key))
         return batch
 
+    def _augmented(self, batch: Batch, techniques: Techniques, at: AtOf) -> Batch:
+        """The raw rows after the techniques that act on them."""
+        for keys, together in self._raw:
+            if together is None:
+                (key,) = keys
+                batch = techniques[key].batch(batch._replace(x=self._numbers(batch.x)), at(key))
+            else:
+                batch = together(batch, [(techniques[key], at(key)) for key in keys])
+        return batch
+
+    def _numbers(self, x: Any) -> Any:
+        """Bytes as floating numbers."""
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        one = lambda v: v.to(dtype) if v.dtype == torch.uint8 else v  # noqa: E731
+        return tuple(map(one, x)) if isinstance(x, tuple) else one(x)
+
     def _of_phase(self, phase: str) -> list[str]:
         return [k for k in self.stages["batch"] if self.phase[k] == phase]
 
     def prepare(self, x: Any, techniques: Techniques, fitted: Fitted) -> Any:
+        x = self._numbers(x)
         for key in self.stages["prepare"]:
             x = techniques[key].prepare(x, fitted[key])
         return x
@@ -129,9 +156,7 @@ class Objective:
     ) -> Tensor:
         """The same with one draw of every random technique, augmentation included; batch statistics stay as kept."""
         params, buffers = state["params"], state["buffers"]
-        batch = self._inputs(params, x)
-        for key in self._of_phase("raw"):
-            batch = techniques[key].batch(batch, at(key))
+        batch = self._augmented(self._inputs(params, x), techniques, at)
         x = self.prepare(batch.x, techniques, fitted)
         held = self.net.held(params, techniques)
         for key in self.stages["weights"]:

@@ -51,13 +51,18 @@ class ImageAugmentation(Technique):
     def _one(self, v: Tensor, i: int, at: At) -> Tensor:
         if v.dim() != 4:
             return v
-        mine = {k.removesuffix(str(i)): t for k, t in at.fitted.items() if k.endswith(str(i))}
-        return self.augment(v, at._replace(noise=copy.copy(at.noise), fitted=mine)).to(v.dtype)
+        return self.augment(v, of_input(at, i)).to(v.dtype)
 
     def augment(self, x: Tensor, at: At) -> Tensor:
         """Images (B, C, H, W) in the stored units to augmented ones; ``at.fitted`` holds what `learn` found for this
         input."""
         raise NotImplementedError
+
+
+def of_input(at: At, i: int) -> At:
+    """What is told about input ``i``: its own learned tensors, and the same draws as for every other input."""
+    mine = {k.removesuffix(str(i)): t for k, t in at.fitted.items() if k.endswith(str(i))}
+    return at._replace(noise=copy.copy(at.noise), fitted=mine)
 
 
 def channel_means(v: Tensor) -> dict[str, Tensor]:
@@ -81,23 +86,6 @@ def pixels(fraction: Any, side: int) -> Any:
 def per_example(v: Tensor) -> Tensor:
     """(B,) in the shape that broadcasts over (B, C, H, W)."""
     return v[:, None, None, None]
-
-
-def mirror(x: Tensor, flip: Tensor, axis: int) -> Tensor:
-    """x (B, C, H, W) with the chosen examples (B,) reversed along ``axis`` (2 or 3): one gather, exact."""
-    n = x.shape[axis]
-    i = torch.arange(n, device=x.device)
-    index = torch.where(flip[:, None], n - 1 - i, i)
-    index = index[:, None, :, None] if axis == 2 else index[:, None, None, :]
-    return x.gather(axis, index.expand(x.shape))
-
-
-def window(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """out[b, c, i, j] = x[b, c, rows[b, i], columns[b, j]], rows (B, H), columns (B, W) inside the image: one gather,
-    exact."""
-    b, c, h, w = x.shape
-    index = (rows[:, :, None] * w + columns[:, None, :]).flatten(1)
-    return x.flatten(2).gather(2, index[:, None].expand(b, c, h * w)).view(b, c, h, w)
 
 
 def box(centre: Tensor, sides: tuple[Any, Any], height: int, width: int) -> Tensor:

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from ...rng import I32, mix3, shr
 from ...technique import At, knob
-from ._image import ImageAugmentation, mirror
+from ._moving import PixelMover, Places, mirror
 
 
-class AlternatingFlip(ImageAugmentation):
+class AlternatingFlip(PixelMover):
     """Mirror every image left to right in every other epoch: each pair of epochs shows both versions once.
 
     In epoch e row n is mirrored where (h(n) + e) mod 2 = 1, with a fixed hash h of the row's number in the data: half
@@ -29,13 +29,16 @@ class AlternatingFlip(ImageAugmentation):
     conflicts = {"FlipHorizontal": "a random flip undoes the alternation."}
     p: float = knob(1.0, low=0.0, high=1.0)
 
-    def augment(self, x: Tensor, at: At) -> Tensor:
+    def move(self, places: Places, at: At) -> Places:
+        return places._replace(columns=mirror(places.columns, self._mirrored(len(places.columns), at)))
+
+    def _mirrored(self, n: int, at: At) -> Tensor:
         if at.rows is None:
             assert at.noise is not None
-            return mirror(x, at.noise.bernoulli((len(x),), self.p / 2), 3)
+            return at.noise.bernoulli((n,), self.p / 2)
         h = _hash(at.rows)
         taken = shr(h, 8).to(torch.float32) * 2.0**-24 < self.p
-        return mirror(x, taken & (((h & 1) + at.epoch) % 2 == 1), 3)
+        return taken & (((h & 1) + at.epoch) % 2 == 1)
 
 
 def _hash(rows: Tensor) -> Tensor:

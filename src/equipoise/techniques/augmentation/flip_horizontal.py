@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from torch import Tensor
-
 from ...technique import At, knob
-from ._image import ImageAugmentation, mirror
+from ._moving import PixelMover, Places, mirror
 
 
-class FlipHorizontal(ImageAugmentation):
+class FlipHorizontal(PixelMover):
     """Mirror an image left to right, with probability p.
 
     x̃[c, i, j] = x[c, i, W − 1 − j] with probability p, else x; twice is the identity.
@@ -23,6 +21,7 @@ class FlipHorizontal(ImageAugmentation):
     breaks = "flip_horizontal"
     p: float = knob(0.5, low=0.0, high=1.0)
 
-    def augment(self, x: Tensor, at: At) -> Tensor:
+    def move(self, places: Places, at: At) -> Places:
         assert at.noise is not None
-        return mirror(x, at.noise.bernoulli((len(x),), self.p), 3)
+        flip = at.noise.bernoulli((len(places.rows),), self.p)
+        return places._replace(columns=mirror(places.columns, flip))

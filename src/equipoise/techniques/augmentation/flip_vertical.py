@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from torch import Tensor
-
 from ...technique import At, knob
-from ._image import ImageAugmentation, mirror
+from ._moving import PixelMover, Places, mirror
 
 
-class FlipVertical(ImageAugmentation):
+class FlipVertical(PixelMover):
     """Turn an image upside down (mirror it top to bottom), with probability p.
 
     x̃[c, i, j] = x[c, H − 1 − i, j] with probability p, else x; twice is the identity.
@@ -22,6 +20,7 @@ class FlipVertical(ImageAugmentation):
     breaks = "flip_vertical"
     p: float = knob(0.5, low=0.0, high=1.0)
 
-    def augment(self, x: Tensor, at: At) -> Tensor:
+    def move(self, places: Places, at: At) -> Places:
         assert at.noise is not None
-        return mirror(x, at.noise.bernoulli((len(x),), self.p), 2)
+        flip = at.noise.bernoulli((len(places.rows),), self.p)
+        return places._replace(rows=mirror(places.rows, flip))

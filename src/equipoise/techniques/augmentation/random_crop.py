@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ...errors import EquipoiseError
 from ...technique import At, knob, option
-from ._image import ImageAugmentation, channel_means, pixels, window
+from ._image import channel_means, pixels
+from ._moving import PixelMover, Places, shift
 
 
-class RandomCrop(ImageAugmentation):
+class RandomCrop(PixelMover):
     """Pad an image on all sides and cut a window of its own size at a random place.
 
     x̃[c, i, j] = x[c, i + d_y, j + d_x],  d uniform on the whole numbers −s … s,  s = padding · side, rounded.
@@ -40,29 +39,25 @@ class RandomCrop(ImageAugmentation):
     def learn(self, v: Tensor) -> dict[str, Tensor]:
         return channel_means(v) if self.fill == "mean" else {}
 
-    def augment(self, x: Tensor, at: At) -> Tensor:
+    def move(self, places: Places, at: At) -> Places:
         assert at.noise is not None
-        h, w = x.shape[-2:]
-        u = at.noise.uniform((len(x), 2))
-        rows, columns = _shifted(u[:, 0], self.padding, h), _shifted(u[:, 1], self.padding, w)
-        if self.fill == "reflect":
-            return window(x, _reflected(rows, h), _reflected(columns, w))
-        shifted = window(x, rows.clamp(0, h - 1), columns.clamp(0, w - 1))
+        u = at.noise.uniform((len(places.rows), 2))
+        rows, columns = self._cut(places.rows, u[:, 0]), self._cut(places.columns, u[:, 1])
+        if self.fill in ("edge", "reflect"):
+            return Places(rows, columns, places.fill)
+        return Places(rows, columns, at.fitted["mean"] if self.fill == "mean" else 0.0)
+
+    def _cut(self, i: Tensor, u: Tensor) -> Tensor:
+        """Places (B, n) through a window shifted by a whole number d uniform on −s … s, from u (B,) ~ U[0, 1)."""
+        n = i.shape[1]
+        s = pixels(self.padding, n)
+        d = torch.floor(u * (2 * s + 1)) - s
+        at = (torch.arange(n, device=u.device) + d[:, None]).long()
         if self.fill == "edge":
-            return shifted
-        inside = _exists(rows, h)[:, None, :, None] & _exists(columns, w)[:, None, None, :]
-        return torch.where(inside, shifted, at.fitted["mean"] if self.fill == "mean" else 0.0)
-
-
-def _shifted(u: Tensor, padding: Any, n: int) -> Tensor:
-    """Pixel numbers (B, n) shifted by a whole number uniform on −s … s, from u (B,) uniform on [0, 1)."""
-    s = pixels(padding, n)
-    d = torch.floor(u * (2 * s + 1)) - s
-    return (torch.arange(n, device=u.device) + d[:, None]).long()
-
-
-def _exists(i: Tensor, n: int) -> Tensor:
-    return (i >= 0) & (i < n)
+            at = at.clamp(0, n - 1)
+        elif self.fill == "reflect":
+            at = _reflected(at, n)
+        return shift(i, at)
 
 
 def _reflected(i: Tensor, n: int) -> Tensor:
