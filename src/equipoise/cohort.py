@@ -62,10 +62,7 @@ class Cohort:
         self._refuse_single_rows()
         program.gates_open = program.gates_for(len(members), open_gates(members))
         consts = self._consts()
-        states = [
-            program.start(m.seed, m.techniques, self._first(i, c))
-            for i, (m, c) in enumerate(zip(self.members, consts, strict=True))
-        ]
+        states = [self.start(i, c) for i, c in enumerate(consts)]
         self.why = ""
         self.executor = executor(program) if executor else self._choose(states, consts)
         self.state, self.const = self.executor.join(states, consts)
@@ -130,6 +127,10 @@ class Cohort:
                 f"{t!r} with batches of one row has no variance to divide by: use a larger --batch-size or GroupNorm."
             )
 
+    def start(self, i: int, const: Const) -> State:
+        """The state of run ``i`` before step 0."""
+        return self.program.start(self.members[i].seed, self.members[i].techniques, self._first(i, const))
+
     def _first(self, i: int, const: Const) -> Batch:
         """The run's first batch in the data's order, prepared: what data-driven starts see."""
         rows, p = self.feed.rows[i][: self.schedule.batch_size], self.program
@@ -151,18 +152,18 @@ class Cohort:
                 return False
         history = torch.stack(self.losses).double().cpu()  # the epoch's one look at the losses
         self.epoch, self.losses = self.epoch + 1, []
-        self._find_failures(history)
-        self._judge(history.mean(0).tolist(), rate.tolist())
+        scores = self.scores("stop")
+        self._find_failures(history, scores)
+        self._judge(history.mean(0).tolist(), rate.tolist(), scores)
         return True
 
-    def _find_failures(self, losses: Tensor) -> None:
-        """Runs whose losses (steps, R) or weights became non-finite, located by replay from the snapshot."""
-        for i, why in failures(self, losses).items():
+    def _find_failures(self, losses: Tensor, scores: dict[str, Any]) -> None:
+        """Runs whose losses (steps, R), weights or scores became non-finite, located by replay from the snapshot."""
+        for i, why in failures(self, losses, scores).items():
             self.runs[i].failed = why
         self.snapshot = (0, self.state)
 
-    def _judge(self, loss: list[float], rate: list[float]) -> None:
-        scores = self.scores("stop")
+    def _judge(self, loss: list[float], rate: list[float], scores: dict[str, Any]) -> None:
         keep = []
         for i, run in enumerate(self.runs):
             best = False

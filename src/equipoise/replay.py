@@ -53,28 +53,31 @@ class Place(NamedTuple):
 
 
 # --- what failed ------------------------------------------------------------------------------------------------------
-def failures(cohort: Cohort, losses: Tensor) -> dict[int, str]:
-    """Runs that became non-finite in the epoch that just ended, in their losses (steps, R) or their weights: what was
-    seen, where it began, and what would mend it. Runs that are over are left out."""
-    first, before = cohort.snapshot
-    broken = ~losses.isfinite().all(0) | _broken(before, cohort.state, len(cohort.runs)).cpu()
+def failures(cohort: Cohort, losses: Tensor, scores: Mapping[str, Any]) -> dict[int, str]:
+    """Runs that became non-finite in the epoch that just ended, in their losses (steps, R), weights or scores (R,): what
+    was seen, where it began, and what would mend it. Runs that are over are left out."""
+    unfit = torch.stack([~torch.as_tensor(v).isfinite() for v in scores.values()]).any(0)
+    broken = ~losses.isfinite().all(0) | _broken(cohort.snapshot[1], cohort.state, len(cohort.runs)).cpu()
     found: dict[int, str] = {}
     told: dict[int, str] = {}  # a cohort may hold one member several times
-    for i in broken.nonzero().flatten().tolist():
+    for i in (broken | unfit).nonzero().flatten().tolist():
         if not cohort.runs[i].over:
-            member = cohort.members[i]
-            if id(member) not in told:
-                told[id(member)] = f"{_seen(losses[:, i], cohort.epoch)}; {_located(cohort, i, first, before)}"
-            found[i] = told[id(member)]
+            who = id(cohort.members[i])
+            if who not in told:
+                where = _located(cohort, i) if broken[i] else _calmer(cohort.members[i])
+                told[who] = f"{_seen(losses[:, i], bool(broken[i]), cohort.epoch)}; {where}"
+            found[i] = told[who]
     return found
 
 
-def _seen(losses: Tensor, epoch: int) -> str:
+def _seen(losses: Tensor, broken: bool, epoch: int) -> str:
     bad = ~losses.isfinite()
-    if not bad.any():
-        return f"the weights were not finite at the end of epoch {epoch}"
-    at = int(bad.int().argmax())
-    return f"the loss became {float(losses[at])} at step {at + (epoch - 1) * len(losses)} (epoch {epoch})"
+    if bad.any():
+        at = int(bad.int().argmax())
+        return f"the loss became {float(losses[at])} at step {at + (epoch - 1) * len(losses)} (epoch {epoch})"
+    if broken:
+        return f"the weights were not finite after epoch {epoch}"
+    return f"the predictions on `stop` were not finite after epoch {epoch}, so its weights are too large"
 
 
 def _broken(before: Any, after: Any, runs: int) -> Tensor:
@@ -89,32 +92,43 @@ def _broken(before: Any, after: Any, runs: int) -> Tensor:
     return out
 
 
-def _located(cohort: Cohort, i: int, first: int, before: Any) -> str:
-    """Where the replay of run ``i`` from step ``first`` of the epoch meets the first number that is not finite."""
+def _located(cohort: Cohort, i: int) -> str:
+    """Where the replay of run ``i`` from the snapshot meets the first number that is not finite."""
+    first, before = cohort.snapshot
     p, member, data, schedule = cohort.program, cohort.members[i], cohort.data, cohort.schedule
     feed, epoch = Feed(p, [member], data, schedule), cohort.epoch - 1
     state, const = cohort.executor.member(before, i), cohort.executor.member(cohort.const, i)
     steps = islice(feed.steps(epoch, [cohort.runs[i].factor]), first, None)
-    for k, place in enumerate(replayed(p, state, const, steps)):
+    sound = cohort.start(i, const), next(feed.steps(0, [1.0]))
+    for k, place in enumerate(replayed(p, state, const, steps, sound)):
         if place is not None:
             step = first + k + epoch * len(feed.batches)
             return f"first not finite, in a replay of this run: {place}, at step {step}. {remedy(place, member, step)}"
     return f"a replay of this run alone stayed finite, so it is at the edge of {p.precision}. {_calmer(member)}"
 
 
-def replayed(program: Program, state: State, const: Const, steps: Iterable[Now]) -> Iterator[Place | None]:
-    """None for every step that stays finite, then the place where one does not."""
-    single, last = Single(program), None
+def replayed(
+    program: Program, state: State, const: Const, steps: Iterable[Now], sound: tuple[State, Now]
+) -> Iterator[Place | None]:
+    """None for every step that stays finite, then the place where one does not. ``sound``: a state and a step to
+    compare with where there is no step before: what is infinite there on purpose (a mask) is no origin."""
     for now in steps:
-        (new,), loss = single.step([state], [const], now)
-        if bool(loss.isfinite()) and not bool(_broken(state, new, 1)):
+        new, stays = _step(program, state, const, now)
+        if stays:
             yield None
-            last, state = (state, now), new
+            sound, state = (state, now), new
             continue
-        usual = _places(program, last[0], const, last[1]) if last else []  # masks of -inf, and the like
-        origin = next((v for v in _places(program, state, const, now) if v not in usual), None)
-        yield origin or Place("loss", "", program.objective.loss_key)
+        before, then = sound
+        usual = _places(program, before, const, then) if _step(program, before, const, then)[1] else []
+        found = [v for v in _places(program, state, const, now) if v.kind not in ("layer", "code") or v not in usual]
+        yield found[0] if found else Place("loss", "", program.objective.loss_key)
         return
+
+
+def _step(program: Program, state: State, const: Const, now: Now) -> tuple[State, bool]:
+    """One step of one run, and whether all stays finite."""
+    (new,), loss = Single(program).step([state], [const], now)
+    return new, bool(loss.isfinite()) and not bool(_broken([state], [new], 1))
 
 
 # --- watching a step --------------------------------------------------------------------------------------------------
