@@ -110,7 +110,7 @@ class AtProject(Technique):
 
 
 def why(model: Any, data: Data, *entries: Technique, **schedule: Any) -> str:
-    with pytest.raises(EquipoiseError, match="^training failed: ") as e:
+    with pytest.raises(EquipoiseError, match=r"^training failed: ") as e:
         train(model, Recipe(*entries), data, **{"epochs": 2, "batch_size": 24, "options": EAGER, **schedule})
     assert "\n" not in str(e.value)
     return str(e.value)

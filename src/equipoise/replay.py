@@ -7,10 +7,9 @@ The snapshot is the state in which the epoch began. No step writes in place, so 
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,44 +17,21 @@ from torch.utils import _pytree as pytree
 
 from .executor import Single
 from .feed import Feed
+from .places import Place, calmer, remedy
 from .sites.network import NORM
 from .step import Const, Now, Program, State
 from .technique import Batch, Technique
 
 if TYPE_CHECKING:
     from .cohort import Cohort
-    from .plan import Member
 
 STAGES = ("batch", "prepare", "weights", "act", "affine", "loss", "penalty", "grads", "update", "project")
 
 
-class Place(NamedTuple):
-    """What is not finite: ``kind`` is input, technique, layer, code (the network's own, between layers), loss, penalty,
-    gradient or update; ``where`` names it, ``key`` the technique, ``inside`` the layer a technique acted in."""
-
-    kind: str
-    where: str
-    key: str = ""
-    inside: str = ""
-
-    def __str__(self) -> str:
-        inside = f" at layer {self.inside!r}" if self.inside else ""
-        return {
-            "input": f"{self.where}",
-            "technique": f"what {self.key} makes of {self.where}{inside}",
-            "layer": f"the output of layer {self.where}",
-            "code": f"what the network computes after {self.where}, outside of its layers",
-            "loss": f"the loss that {self.key} computes from finite outputs",
-            "penalty": f"the penalty of {self.key}",
-            "gradient": f"the gradient of parameter {self.where!r}",
-            "update": f"the update of parameter {self.where!r} by {self.key}",
-        }[self.kind]
-
-
 # --- what failed ------------------------------------------------------------------------------------------------------
 def failures(cohort: Cohort, losses: Tensor, scores: Mapping[str, Any]) -> dict[int, str]:
-    """Runs that became non-finite in the epoch that just ended, in their losses (steps, R), weights or scores (R,): what
-    was seen, where it began, and what would mend it. Runs that are over are left out."""
+    """Runs that became non-finite in the epoch that just ended, in their losses (steps, R), weights or scores (R,):
+    what was seen, where it began, and what would mend it. Runs that are over are left out."""
     unfit = torch.stack([~torch.as_tensor(v).isfinite() for v in scores.values()]).any(0)
     broken = ~losses.isfinite().all(0) | _broken(cohort.snapshot[1], cohort.state, len(cohort.runs)).cpu()
     found: dict[int, str] = {}
@@ -64,7 +40,7 @@ def failures(cohort: Cohort, losses: Tensor, scores: Mapping[str, Any]) -> dict[
         if not cohort.runs[i].over:
             who = id(cohort.members[i])
             if who not in told:
-                where = _located(cohort, i) if broken[i] else _calmer(cohort.members[i])
+                where = _located(cohort, i) if broken[i] else calmer(cohort.members[i])
                 told[who] = f"{_seen(losses[:, i], bool(broken[i]), cohort.epoch)}; {where}"
             found[i] = told[who]
     return found
@@ -104,7 +80,7 @@ def _located(cohort: Cohort, i: int) -> str:
         if place is not None:
             step = first + k + epoch * len(feed.batches)
             return f"first not finite, in a replay of this run: {place}, at step {step}. {remedy(place, member, step)}"
-    return f"a replay of this run alone stayed finite, so it is at the edge of {p.precision}. {_calmer(member)}"
+    return f"a replay of this run alone stayed finite, so it is at the edge of {p.precision}. {calmer(member)}"
 
 
 def replayed(
@@ -266,40 +242,3 @@ def _tensors(v: Any) -> list[Tensor]:
 
 def _finite(v: Any) -> bool:
     return bool(torch.as_tensor(v).isfinite().all())
-
-
-# --- what mends it ----------------------------------------------------------------------------------------------------
-def remedy(place: Place, member: Member, step: int) -> str:
-    """The likely way out, as an entry of the recipe where one mends it."""
-    own = {k: t for k, t in member.techniques.items() if k == place.key}
-    entry = repr(own[place.key]) if own else place.key
-    if place.kind == "input":
-        return "Mend or drop such rows; Encode() fills missing values of a table."
-    if place.kind == "technique" and place.where == "the batch":
-        return f"Rescale the inputs (their range is too wide for {entry}), or leave it out."
-    if place.kind == "technique" and own and own[place.key].slot == "normalization":
-        return f"Give {place.key.partition('/')[0]} a larger epsilon, or leave it out."
-    if place.kind in ("technique", "penalty"):
-        return f"Leave {entry} out, or weaken it."
-    if place.kind == "gradient":
-        return "A finite loss with an infinite slope is a root, a logarithm or a division at 0: keep away from it. " + (
-            _calmer(member)
-        )
-    if step == 0 and place.kind != "update":
-        return f"It is so before anything was learned: {_first_aid(member)}."
-    return _calmer(member)
-
-
-def _first_aid(member: Member) -> str:
-    slots = {t.slot for t in member.techniques.values()}
-    entries = [e for slot, e in (("inputs", "Standardize()"), ("initialization", "He()")) if slot not in slots]
-    return f"put in {' and '.join(entries)}" if entries else "start smaller, SmallRandom()"
-
-
-def _calmer(member: Member) -> str:
-    """A lower rate, and bounded gradients where the recipe does not bound them."""
-    optimizer = next(t for t in member.techniques.values() if t.slot == "optimizer")
-    rate = optimizer.knobs()["rate"]
-    lower = dataclasses.replace(optimizer, rate=float(f"{rate / 10:.3g}"))  # type: ignore[call-arg]
-    clipped = any(type(t).__name__ == "ClipGradients" for t in member.techniques.values())
-    return f"Lower the rate: {lower!r}." + ("" if clipped else " Or bound the gradients: ClipGradients(1.0).")
