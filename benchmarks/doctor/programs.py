@@ -1,0 +1,144 @@
+"""The base programs: set-ups that train well. Half of them calibrate, half are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from equipoise import techniques as T
+from equipoise.data import Data
+from equipoise.recipe import Recipe, resolve
+from equipoise.technique import Technique
+
+from . import nets, sources
+
+CALIBRATE, HELD_OUT = "calibrate", "held out"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One training: what `equipoise.doctor` is given."""
+
+    data: Data
+    build: Callable[[], nn.Module] | nn.Module
+    recipe: tuple[Technique, ...]
+    epochs: int
+    batch: int
+    shuffle: str = "each"
+
+    def resolved(self) -> Recipe:
+        return resolve(Recipe(*self.recipe), self.data.task)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A healthy set-up by name. ``traits`` say which faults and controls can befall it."""
+
+    name: str
+    part: str
+    source: Callable[[], Data]
+    net: Callable[..., nn.Module]  # (shape, outputs) → network
+    recipe: tuple[Technique, ...]
+    epochs: int
+    batch: int
+    traits: frozenset[str]
+
+    def setup(self) -> Setup:
+        data = self.source()
+        shape, outputs = tuple(data.inputs[0].shape[1:]), data.outputs
+        return Setup(data, partial(self.net, shape, outputs), self.recipe, self.epochs, self.batch)
+
+
+def _program(part: str, name: str, source: Any, net: Any, *recipe: Technique, epochs: int, batch: int, traits: str):
+    return Program(name, part, source, net, recipe, epochs, batch, frozenset(traits.split()))
+
+
+_calibrate, _held_out = partial(_program, CALIBRATE), partial(_program, HELD_OUT)
+
+# Traits: the activation of hidden layers (relu, tanh, sigmoid); norm: batch norms whose statistics are made of rows
+# alone; normed: something renews the scale of the signal; dropout-site: batch norms of pictures; technique: the recipe
+# normalizes; residual; recurrent; tokens: whole numbers, which have no scale; numbers: a table with none but numbers.
+PROGRAMS: tuple[Program, ...] = (
+    _calibrate(
+        "digits-relu", sources.digits, partial(nets.MLP, hidden=(32, 32)), T.AdamW(3e-3),
+        epochs=8, batch=32, traits="relu",
+    ),
+    _calibrate(
+        "cancer-tanh-deep", partial(sources.sklearn_table, "breast_cancer"),
+        partial(nets.MLP, hidden=(16,) * 6, activation="tanh"), T.Momentum(0.03),
+        epochs=10, batch=16, traits="tanh numbers",
+    ),
+    _calibrate(
+        "wine-sigmoid", partial(sources.sklearn_table, "wine"),
+        partial(nets.MLP, hidden=(16, 16), activation="sigmoid"), T.Adam(2e-2),
+        epochs=15, batch=8, traits="sigmoid numbers",
+    ),
+    _calibrate(
+        "digits-cnn", partial(sources.digits, "image"), partial(nets.CNN, channels=(4, 8), hidden=32), T.Momentum(0.05),
+        epochs=10, batch=32, traits="relu",
+    ),
+    _calibrate(
+        "cancer-norm", partial(sources.sklearn_table, "breast_cancer"), nets.NormMLP, T.Momentum(0.03),
+        epochs=10, batch=16, traits="norm normed numbers",
+    ),
+    _calibrate(
+        "diabetes-relu", partial(sources.sklearn_table, "diabetes"), partial(nets.MLP, hidden=(32, 32)), T.Adam(2e-3),
+        epochs=10, batch=16, traits="relu numbers",
+    ),
+    _calibrate(
+        "digits-residual", sources.digits, nets.ResidualMLP, T.SGD(0.1),
+        epochs=8, batch=32, traits="residual relu",
+    ),
+    _calibrate(
+        "digits-lstm", partial(sources.digits, "sequence"), nets.Lstm, T.Adam(1e-2),
+        epochs=8, batch=32, traits="recurrent",
+    ),
+    _calibrate(
+        "quality-norm", sources.quality, nets.NormMLP, T.AdamW(5e-3), T.Dropout(0.2, where="head"),
+        epochs=8, batch=32, traits="norm normed numbers",
+    ),
+    _held_out(
+        "mnist-relu-deep", sources.mnist, partial(nets.deep, width=32, layers=5), T.Momentum(0.02),
+        epochs=7, batch=32, traits="relu",
+    ),
+    _held_out(
+        "fashion-tanh", sources.fashion, partial(nets.MLP, hidden=(32, 32), activation="tanh"), T.AdamW(2e-3),
+        epochs=7, batch=32, traits="tanh",
+    ),
+    _held_out(
+        "credit-sigmoid", sources.credit, partial(nets.MLP, hidden=(16, 16), activation="sigmoid"), T.Adam(5e-3),
+        epochs=10, batch=32, traits="sigmoid",
+    ),
+    _held_out(
+        "mnist-cnn-norm", partial(sources.mnist, "image", 4), nets.NormCNN, T.Momentum(0.03),
+        epochs=7, batch=32, traits="normed dropout-site",
+    ),
+    _held_out(
+        "houses-batch-norm", sources.houses, partial(nets.MLP, hidden=(32, 32)), T.BatchNorm(), T.AdamW(1e-2),
+        epochs=6, batch=32, traits="norm normed numbers technique",
+    ),
+    _held_out(
+        "fashion-resnet", partial(sources.fashion, "image", 4), partial(nets.ResNet, widths=(8,), blocks=1),
+        T.AdamW(5e-3), epochs=7, batch=32, traits="residual relu",
+    ),
+    _held_out(
+        "text-transformer", sources.text, nets.Transformer, T.AdamW(3e-3),
+        epochs=5, batch=64, traits="tokens normed",
+    ),
+    _held_out(
+        "mnist-autoencoder", sources.mnist_copied, partial(nets.MLP, hidden=(24, 12, 24)), T.Adam(5e-3),
+        epochs=7, batch=32, traits="relu",
+    ),
+    _held_out(
+        "mnist-gru", partial(sources.mnist, "sequence", 4), nets.Gru, T.Adam(1e-2),
+        epochs=7, batch=32, traits="recurrent",
+    ),
+    _held_out(
+        "rings-norm", sources.rings, nets.NormMLP, T.Adam(5e-3),
+        epochs=6, batch=32, traits="norm normed",
+    ),
+)  # fmt: skip

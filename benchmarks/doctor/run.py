@@ -1,0 +1,227 @@
+"""Run the benchmark: every case once, one line of JSON each; what a file already holds is not run again.
+
+    python -m benchmarks.doctor.run --part calibrate --out calibration.jsonl
+    python -m benchmarks.doctor.run --part "held out" --out held_out.jsonl
+
+One thread, eager steps. ``--only`` takes cases whose name contains a text; ``--slice`` every n-th case; ``--traces`` a
+folder that gets of each training what the rules read, for `calibrate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import pickle
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equipoise import metrics, probes
+from equipoise.cohort import Cohort
+from equipoise.doctor import Course
+from equipoise.doctor.mend import with_proposals
+from equipoise.doctor.watch import Watched, Watcher
+from equipoise.plan import Member, Options, group
+from equipoise.probe import Finding, Measure, Trace
+from equipoise.programs import make_program
+from equipoise.recipe import Recipe
+from equipoise.run import Run
+from equipoise.training import train_many
+
+from . import baselines
+from .faults import CONTROLS, FAULTS
+from .programs import PROGRAMS, Program, Setup
+
+OPTIONS = Options(device="cpu", compile="never", threads=1, progress=False)
+SEEDS = (0, 1, 2)
+LONGER = 2  # times the epochs after which a network counts as trained
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, what is done to it, how much, and from which seed. ``kind``: fault or healthy."""
+
+    program: Program
+    kind: str
+    what: str
+    severity: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.program.name}/{self.what}/{self.severity}/{self.seed}"
+
+    def setup(self) -> Setup:
+        healthy = self.program.setup()
+        if self.kind == "fault":
+            return next(f for f in FAULTS if f.name == self.what).change(healthy, self.severity)
+        control = next(c for c in CONTROLS if c.name == self.what)
+        changed = control.change(healthy)
+        if not control.trained:
+            return changed
+        return dataclasses.replace(changed, build=trained(self.program, self.seed).model)
+
+
+def cases() -> Iterator[Case]:
+    """All of them, healthy ones first, program by program."""
+    for p in PROGRAMS:
+        for c in CONTROLS:
+            if c.befalls(p):
+                yield from (Case(p, "healthy", c.name, 0, s) for s in SEEDS)
+        for f in FAULTS:
+            if f.befalls(p):
+                yield from (Case(p, "fault", f.name, v, s) for v in (0, 1) for s in SEEDS)
+
+
+@cache
+def trained(program: Program, seed: int) -> Run:
+    """The program after a longer training."""
+    setup = program.setup()
+    return ordinary(dataclasses.replace(setup, epochs=LONGER * setup.epochs), setup.resolved(), seed)
+
+
+def watched(setup: Setup, seed: int) -> tuple[Trace, Cohort]:
+    """What `equipoise.doctor` records of a set-up, and the training itself, which is bit for bit the ordinary one."""
+    member, data = Member(setup.resolved(), seed), setup.data
+    ((techniques, _),) = group([member])
+    program = make_program(setup.build, techniques, member, data, OPTIONS)
+    n = len(data.rows["fit"])
+    schedule = Course(1, seed, setup.batch, setup.shuffle).schedule(n)
+    course = Course(setup.epochs * len(schedule.batches(n)), seed, setup.batch, setup.shuffle)
+    cohort = Cohort(program, [member], data, course.schedule(n), Watched)
+    return Watcher(cohort, course.steps, seed).trace(), cohort
+
+
+def ordinary(setup: Setup, recipe: Recipe, seed: int) -> Run:
+    """A training without a look at it."""
+    return train_many(
+        setup.build, [recipe], setup.data, seeds=[seed], epochs=setup.epochs, batch_size=setup.batch,
+        shuffle=setup.shuffle, options=OPTIONS,
+    )[0]  # fmt: skip
+
+
+def scores(cohort: Cohort, role: str) -> dict[str, float]:
+    """Every metric of the run as it stands, on one role."""
+    data = cohort.data
+    x, y = data.select(role)
+    prediction = cohort.predict(cohort.state, cohort.const, x)[0].double().numpy()
+    return {m: float(metrics.score(m, prediction, y.numpy())) for m in metrics.metrics_for(data.task, data.outputs)}
+
+
+def loss_of(scores: dict[str, float], task: str) -> float:
+    """The loss; infinite where training failed."""
+    value = scores[metrics.primary(task)]
+    return value if math.isfinite(value) else math.inf
+
+
+def loss_with(setup: Setup, recipe: Recipe, seed: int) -> float:
+    """Loss on `assess`, which steers nothing, after training with another recipe."""
+    run = ordinary(setup, recipe, seed)
+    return math.inf if run.failed else loss_of(run.score("assess"), setup.data.task)
+
+
+def judged(trace: Trace) -> tuple[list[Finding], list[Measure]]:
+    """Findings, first causes first, and measures: what `equipoise.doctor` makes of a trace."""
+    findings, measures = [], []
+    for probe in probes.every():
+        mine = probe.measure(trace)
+        measures += mine
+        findings += probe.judge(mine, trace)
+    return findings, measures
+
+
+def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
+    """One line of the results."""
+    began = time.process_time()
+    setup = case.setup()
+    recipe, task = setup.resolved(), setup.data.task
+    trace, cohort = watched(setup, case.seed)
+    findings, measures = judged(trace)
+    looked = time.process_time() - began
+    loss = math.inf if trace.failed else loss_of(scores(cohort, "assess"), task)
+    accuracy = scores(cohort, "stop").get("accuracy")
+    proposed = with_proposals(recipe, findings)
+    mended = loss_with(setup, proposed, case.seed) if proposed != recipe else None
+    if traces is not None:
+        (traces / f"{case.name.replace('/', '~')}.pickle").write_bytes(pickle.dumps((measures, slim(trace))))
+    return {
+        "case": case.name, "part": case.program.part, "program": case.program.name, "kind": case.kind,
+        "what": case.what, "severity": case.severity, "seed": case.seed, "steps": len(trace.losses),
+        "learned": round(trace.learned, 4) if math.isfinite(trace.learned) else None,
+        "findings": [[f.probe, f.where, number(f.value)] for f in findings],
+        "proposed": [repr(t) for t in proposed if t not in recipe],
+        "loss": number(loss), "mended": None if mended is None else number(mended),
+        "debugger": baselines.debugger(trace),
+        "autotrainer": baselines.autotrainer(trace, accuracy),
+        "ruled": extremes(measures),
+        "doctor_seconds": round(looked, 2), "seconds": round(time.process_time() - began, 2),
+    }  # fmt: skip
+
+
+def number(v: float) -> float | str:
+    """JSON has no infinity."""
+    return float(f"{v:.5g}") if math.isfinite(v) else str(v)
+
+
+def extremes(measures: list[Measure]) -> dict[str, list[float | str]]:
+    """Smallest and largest value of each measure that a rule reads, over the layers."""
+    found: dict[str, list[float]] = {}
+    for m in measures:
+        if m.threshold is not None:
+            found.setdefault(f"{m.probe}: {m.unit}", []).append(m.value)
+    return {k: [number(min(v)), number(max(v))] for k, v in found.items()}
+
+
+def slim(trace: Trace) -> Trace:
+    """What the rules of the probes read of a trace, without what only measuring needs."""
+    nothing = torch.zeros(0)
+
+    def thin(m: Any) -> Any:
+        layers = tuple(
+            dataclasses.replace(s, x=s.x[:64].clone() if i == 0 else nothing, z=nothing, a=nothing)
+            for i, s in enumerate(m.layers)
+        )
+        return dataclasses.replace(
+            m, layers=layers, params={}, buffers={}, norms={}, grads={}, gradient=None, micro=nothing
+        )
+
+    moments = tuple(map(thin, trace.moments))
+    return dataclasses.replace(
+        trace, moments=moments, turn=moments[-1], updated={}, inputs=(), roles={}, batches=(), hidden={}
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the doctor's benchmark: every case once, one line of JSON each.")
+    parser.add_argument("--part", default="", help="calibrate or 'held out'; default: both")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--slice", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--traces", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.traces:
+        given.traces.mkdir(parents=True, exist_ok=True)
+    done = set()
+    if given.out.exists():
+        done = {json.loads(line)["case"] for line in given.out.read_text(encoding="utf-8").splitlines()}
+    wanted = [c for c in cases() if given.part in c.program.part and given.only in c.name][:: given.slice]
+    began = time.perf_counter()
+    for i, case in enumerate(wanted):
+        if case.name not in done:
+            line = ran(case, given.traces)
+            with given.out.open("a", encoding="utf-8") as f:
+                f.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
+            print(f"{i + 1}/{len(wanted)} {case.name} {line['seconds']} s {[f[0] for f in line['findings']][:3]}")
+    print(f"{len(wanted)} cases, {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

