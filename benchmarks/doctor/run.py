@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from equipoise import metrics, probes
@@ -121,6 +122,17 @@ def loss_of(scores: dict[str, float], task: str) -> float:
     return value if math.isfinite(value) else math.inf
 
 
+@cache
+def constant(program: Program) -> float:
+    """Loss on `assess` of the best constant that the fit rows tell: class shares, or the mean target."""
+    data = program.source()
+    fit, assess = (data.y[data.rows[k]].numpy() for k in ("fit", "assess"))
+    if data.task == "classify":
+        shares = np.bincount(fit, minlength=data.outputs) / len(fit)
+        return float(-np.log(shares[assess]).mean())
+    return float(((assess - fit.mean(0)) ** 2).mean())
+
+
 def loss_with(setup: Setup, recipe: Recipe, seed: int) -> float:
     """Loss on `assess`, which steers nothing, after training with another recipe."""
     run = ordinary(setup, recipe, seed)
@@ -157,7 +169,8 @@ def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
         "learned": round(trace.learned, 4) if math.isfinite(trace.learned) else None,
         "findings": [[f.probe, f.where, number(f.value)] for f in findings],
         "proposed": [repr(t) for t in proposed if t not in recipe],
-        "loss": number(loss), "mended": None if mended is None else number(mended),
+        "loss": number(loss), "constant": number(constant(case.program)),
+        "mended": None if mended is None else number(mended),
         "debugger": baselines.debugger(trace),
         "autotrainer": baselines.autotrainer(trace, accuracy),
         "ruled": extremes(measures),
