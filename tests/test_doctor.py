@@ -257,7 +257,9 @@ def test_a_look_moves_no_bit(data: Data):
     state = cohort.executor.member(cohort.state, 0)
     before = bits(state), torch.get_rng_state(), [m.training for m in net.module.modules()]
     own = {k: v.clone() for k, v in net.module.state_dict().items()}
-    m = bench.moment(0)
+    m = bench.moment(0, whole=True)
+    bench.look(0)
+    bench.moment(0, whole=False)
     bench.constant(state)
     m.gradient(m.params)
     assert same(before[0], cohort.executor.member(cohort.state, 0))
@@ -291,7 +293,7 @@ def test_the_users_module_is_left_alone(data: Data):
 def test_layers_are_recorded_as_pytorch_computes_them(data: Data):
     cohort = cohort_of([[T.SGD()]], data, Watched, build=own_norm, epochs=1)
     bench = Bench(cohort, 0)
-    m, plain = bench.moment(0), own_norm().double()
+    m, plain = bench.moment(0, whole=True), own_norm().double()
     plain.load_state_dict({**m.params, **m.buffers}, strict=True)
     plain[3].p = 0.0  # type: ignore[assignment]
     x, y = bench.batch.x, bench.batch.y
@@ -303,7 +305,8 @@ def test_layers_are_recorded_as_pytorch_computes_them(data: Data):
     plain.load_state_dict({**m.params, **m.buffers})
     loss = nn.functional.cross_entropy(plain(x), y)
     assert m.loss == pytest.approx(float(loss.detach()), rel=1e-12)
-    loss.backward()
+    first, second = (nn.functional.cross_entropy(plain(x[a : a + 64]), y[a : a + 64]) for a in (0, 64))
+    ((first + second) / 2).backward()  # two parts, each with the statistics of its own rows, as a batch in training
     for name, p in plain.named_parameters():
         if name != "0.bias":  # in front of batch norm: its gradient is rounding noise, and held at zero
             assert p.grad is not None

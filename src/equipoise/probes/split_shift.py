@@ -15,7 +15,7 @@ DISTANCE, CHANNEL = "largest Kolmogorov-Smirnov distance of a channel to fit", "
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
     """D = max_v |F_a(v) − F_b(v)| of the empirical distributions of each channel; a (n, channels), b (m, channels)."""
-    a, b = (v.double().T.contiguous().sort(1).values for v in (a, b))
+    a, b = (v.T.contiguous().sort(1).values for v in (a, b))
     every = torch.cat([a, b], 1)
     below = [torch.searchsorted(v, every, right=True).double() / v.shape[1] for v in (a, b)]
     return (below[0] - below[1]).abs().max(1).values
