@@ -4,7 +4,7 @@
     python -m benchmarks.doctor.run --part "held out" --out held_out.jsonl
 
 One thread, eager steps. ``--only`` takes cases whose name contains a text; ``--slice`` every n-th case; ``--traces`` a
-folder that gets of each training what the rules read, for `calibrate`.
+folder that gets of each training what the rules read, for `calibrate`; ``--seeds`` some of the seeds.
 """
 
 from __future__ import annotations
@@ -71,14 +71,11 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """All of them, healthy ones first, program by program."""
-    for p in PROGRAMS:
-        for c in CONTROLS:
-            if c.befalls(p):
-                yield from (Case(p, "healthy", c.name, 0, s) for s in SEEDS)
-        for f in FAULTS:
-            if f.befalls(p):
-                yield from (Case(p, "fault", f.name, v, s) for v in (0, 1) for s in SEEDS)
+    """All of them, seed by seed, program by program, healthy ones first."""
+    for seed in SEEDS:
+        for p in PROGRAMS:
+            yield from (Case(p, "healthy", c.name, 0, seed) for c in CONTROLS if c.befalls(p))
+            yield from (Case(p, "fault", f.name, v, seed) for f in FAULTS if f.befalls(p) for v in (0, 1))
 
 
 @cache
@@ -216,6 +213,7 @@ def main() -> None:
     parser.add_argument("--part", default="", help="calibrate or 'held out'; default: both")
     parser.add_argument("--only", default="")
     parser.add_argument("--slice", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--traces", type=Path)
     given = parser.parse_args()
@@ -225,7 +223,8 @@ def main() -> None:
     done = set()
     if given.out.exists():
         done = {json.loads(line)["case"] for line in given.out.read_text(encoding="utf-8").splitlines()}
-    wanted = [c for c in cases() if given.part in c.program.part and given.only in c.name][:: given.slice]
+    wanted = [c for c in cases() if given.part in c.program.part and given.only in c.name and c.seed in given.seeds]
+    wanted = wanted[:: given.slice]
     began = time.perf_counter()
     for i, case in enumerate(wanted):
         if case.name not in done:
