@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import metrics, tree
+from . import memory, metrics, tree
 from .checkpoint import filled, named
 from .compiling import can_compile, repays
 from .errors import EquipoiseError
@@ -70,9 +70,11 @@ class Cohort:
         self.runs = [Progress() for _ in members]
         self.epoch, self.losses = 0, list[Tensor]()
         self.snapshot = (0, self.state)  # (step in the epoch, state) to replay from
+        self.pieces = memory.Pieces()
         self.compiled = False
         self.notes: list[str] = []  # what happened on the way, for the runs' records
         self._began = time.perf_counter()
+        memory.fit(self)
 
     def _consts(self) -> list[Const]:
         """Knobs and fitted preparation of every run; runs with the same rows and the same options share the fit."""
@@ -104,7 +106,7 @@ class Cohort:
         wanted = options.compile == "always" or (
             options.compile == "auto" and (made or repays(self.total_steps * cohorts, elements))
         )
-        stackable = isinstance(self.executor, Stack) or len(self.members) == 1
+        stackable = self.pieces == memory.Pieces() and (isinstance(self.executor, Stack) or len(self.members) == 1)
         if not wanted or not stackable or self.program.net.random_elsewhere or self.program.net.recurrent:
             return 0.0
         if not can_compile(self.program.device):
@@ -145,7 +147,7 @@ class Cohort:
         between two steps because something is ``waiting``."""
         rate = torch.zeros(len(self.runs))
         for now in islice(self.feed.steps(self.epoch, [r.factor for r in self.runs]), self.step, None):
-            self.state, loss = self.executor.step(self.state, self.const, now)
+            self.state, loss = memory.step(self, now)
             self.losses.append(loss)
             rate = now.rate
             if waiting() and self.step < len(self.feed.batches):
@@ -214,7 +216,7 @@ class Cohort:
         if self.losses:
             held["losses"] = torch.stack(self.losses)
         facts = {"epoch": self.epoch, "runs": [asdict(r) for r in self.runs], "notes": self.notes}
-        return {**facts, "seconds": self.seconds, "tensors": named(held)}
+        return {**facts, "pieces": self.pieces, "seconds": self.seconds, "tensors": named(held)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from `state_dict`. KeyError, ValueError or TypeError, and nothing is changed, where it does not fit."""
@@ -225,7 +227,7 @@ class Cohort:
         if len(runs) != len(self.runs) or len(losses) >= len(self.feed.batches):
             raise ValueError(f"{len(runs)} runs at step {len(losses)} do not fit {len(self.runs)} runs")
         self.state, self.kept, self.runs, self.losses = state, kept, runs, losses
-        self.snapshot = (len(losses), state)
+        self.snapshot, self.pieces = (len(losses), state), memory.Pieces(*saved["pieces"])
         self.epoch, self.notes = saved["epoch"], list(saved["notes"])
         self._began = time.perf_counter() - saved["seconds"]
 
