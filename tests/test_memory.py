@@ -146,6 +146,11 @@ def test_pieces_are_kept_in_a_checkpoint(table: Data, room_for: Any) -> None:
     assert second.pieces == Pieces(runs=2) and second.notes == first.notes
 
 
+def test_small_networks_are_not_measured(table: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "need", lambda _: pytest.fail("measured"))
+    cohort(mlp, table)
+
+
 # --- beforehand -------------------------------------------------------------------------------------------------------
 class Peak(TorchDispatchMode):
     """The most bytes of tensors that live at one time, of those made while it watches."""

@@ -119,9 +119,13 @@ def saved(program: Program, state: Any, const: Any, now: Now) -> int:
 def fitting(cohort: Cohort) -> Pieces:
     """The pieces in which a step of the cohort takes at most `SHARE` of the free memory."""
     rows, runs = max(n for _, n in cohort.feed.batches), len(cohort.members)
-    stacked = isinstance(cohort.executor, Stack)
+    stacked, budget = isinstance(cohort.executor, Stack), SHARE * available(cohort.program.device)
+    inputs = sum(v[0].numel() for v in cohort.data.inputs)
+    weights = sum(v.numel() for v in cohort.program.net.module.parameters())
+    if 8.0 * runs * rows * inputs * weights < budget:  # no layer gives out more than inputs × weights numbers
+        return Pieces()
     try:
-        one, budget = need(cohort), SHARE * available(cohort.program.device)
+        one = need(cohort)
     except RuntimeError:  # it cannot do with fewer rows; then there is nothing to measure and nothing to split
         return Pieces()
     if one.of_step(rows) * (runs if stacked else 1) <= budget:
