@@ -35,3 +35,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="go on with, or show, wha
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is in --out")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Budget = Annotated[
+    str | None, typer.Option(help="a time such as 2h or 30m: the largest study that fits", metavar="TIME")
+]
