@@ -2,7 +2,7 @@
 
     python benchmarks/doctor/cost.py [--blocks 7] [--steps 400]
 
-Processor seconds of one thread, eager steps, float32; a block is a training of ``steps`` steps from one start. Reported:
+Processor seconds of one thread, eager steps, float32; a block is ``steps`` steps of training from one start. Reported:
 the time of a watched block over that of the plain block beside it, its median and range over the blocks; what looks
 every 50 steps cost by themselves; and the seconds of what is measured once, after training.
 """

@@ -92,22 +92,21 @@ class Micro(NamedTuple):
     mean: float  # ‖ḡ‖²
     rows: int  # b
     snr: float  # mean over j of ḡ_j²/(mean_i g_ij² − ḡ_j²)
-    evidence: float  # 1 − n·mean over j of ḡ_j²/s_j², s_j² with n − 1
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The training at one step, seen on the fixed probe batch without noise and augmentation. At the start and the end
-    layers show 512 rows, in between what the gradient was taken on."""
+    """The training at one step, seen on the fixed probe batch without noise and augmentation. At the end layers show
+    up to 512 rows, before it some of those that the gradient is taken on."""
 
     step: int
     params: Params
     buffers: Params
     layers: tuple[Layer, ...]
-    norms: Mapping[str, Tensor]  # batch norm → what it is shown in prediction mode (rows, channels); {} in between
+    norms: Mapping[str, Tensor]  # batch norm → what it is shown in prediction mode (rows, channels); {} before the end
     rows: int  # that layers show
     loss: float  # of the objective, without penalties, with the statistics of the batch
-    evaluated: float  # the same in prediction mode; NaN in between
+    evaluated: float  # the same in prediction mode; NaN before the end
     grads: Params
     gradient: Callable[[Params], tuple[Params, float]]  # params → gradients and loss on the same rows as ``grads``
     micro: Micro

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ..cohort import Cohort
 from ..feed import select
 from ..probe import Function, Layer, Look, Micro, Moment
 from ..probes.activation_profile import second_moment
-from ..probes.gradient_noise import evidence, signal_to_noise
+from ..probes.gradient_noise import signal_to_noise
 from ..probes.gradient_profile import rms
 from ..sites.network import Pass
 from ..step import State
@@ -80,7 +81,7 @@ class Bench:
     # --- gradients ----------------------------------------------------------------------------------------------------
     def _part(self, state: State, params: Params, batch: Batch) -> tuple[Params, float]:
         """∂loss/∂parameters (zeros where none reaches) and the loss on one part."""
-        leaves = {k: v.detach().clone().requires_grad_() for k, v in params.items()}
+        leaves = {k: v.detach().requires_grad_() for k, v in params.items()}
         with torch.enable_grad():
             loss = self.loss(state, leaves, batch)
             found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -110,23 +111,25 @@ class Bench:
         layers, each = self._seen_gradients(self.state)
         return look_of(step, layers, *_mean(each))
 
-    def moment(self, step: int, whole: bool) -> Moment:
-        """The run as it is now; ``whole``: layers, losses and batch norms on all rows of the probe batch."""
+    def moment(self, step: int) -> Moment:
+        """The run as it is now."""
         state = self.state
-        params, buffers = dict(state["params"]), dict(state["buffers"])
         layers, each = self._seen_gradients(state)
         grads, loss = _mean(each)
-        rows, norms, evaluated = sum(len(p.y) for p in self.parts[:1]), dict[str, Tensor](), math.nan
-        if whole:
-            rows = len(self.rows)
-            seen = self._observed(lambda: self.loss(state, params, self.batch))
-            layers, loss = observe.layers(self.net, seen), float(seen.result)
-            seen = self._observed(lambda: self.loss(state, params, self.batch, training=False))
-            norms, evaluated = observe.norms(self.net, self.techniques, params, seen), float(seen.result)
+        part = len(self.parts[0].y)
         return Moment(
-            step, params, buffers, layers, norms, rows, loss, evaluated, grads,
-            lambda p: self.gradient(state, p), _micro([g for g, _ in each], len(self.parts[0].y)),
+            step, dict(state["params"]), dict(state["buffers"]), layers, {}, part, loss, math.nan, grads,
+            lambda p: self.gradient(state, p), _micro([g for g, _ in each], part),
         )  # fmt: skip
+
+    def completed(self, m: Moment) -> Moment:
+        """A moment of the run as it is now with layers, losses and batch norms on all rows of the probe batch."""
+        state, params = self.state, m.params
+        seen = self._observed(lambda: self.loss(state, params, self.batch))
+        layers, loss = observe.layers(self.net, seen), float(seen.result)
+        seen = self._observed(lambda: self.loss(state, params, self.batch, training=False))
+        norms = observe.norms(self.net, self.techniques, params, seen)
+        return replace(m, layers=layers, norms=norms, rows=len(self.rows), loss=loss, evaluated=float(seen.result))
 
     def layers(self, state: State, x: Any, training: bool = True) -> tuple[Layer, ...]:
         """Layer by layer."""
@@ -176,6 +179,7 @@ def _mean(each: list[tuple[Params, float]]) -> tuple[Params, float]:
 
 
 def _micro(grads: list[Params], rows: int) -> Micro:
-    flat = torch.stack([torch.cat([v.flatten() for v in g.values()]) for g in grads]).double()
-    mean = flat.mean(0)
-    return Micro(flat.square().sum(1), float(mean.square().sum()), rows, signal_to_noise(flat), evidence(flat))
+    flat = [torch.cat([v.flatten() for v in g.values()]) for g in grads]
+    mean = sum(flat[1:], flat[0]) / len(flat)
+    squares, square = (torch.stack([v.square().sum(dtype=torch.float64) for v in each]) for each in (flat, [mean]))
+    return Micro(squares, float(square), rows, signal_to_noise(flat))

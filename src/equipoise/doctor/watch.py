@@ -23,7 +23,7 @@ from .bench import ROWS, Bench, look_of
 EARLY = 3  # steps after which what starts at zero on purpose has moved
 EVERY = 50  # steps between two looks
 RATIOS = 25  # steps between two notes of the size of the update
-EVALUATIONS = (4, 5, 6, 7, 8)  # eighths of the course after which the loss on stop is evaluated
+EVALUATIONS = (5, 6, 7, 8)  # eighths of the course after which the loss on stop is evaluated
 BATCHES = 16  # batches compared with each other
 INPUTS = 8192  # fit rows whose scale is read
 SHIFTED = 2048  # rows of a role compared with fit: chance alone then gives no distance of a tenth
@@ -93,6 +93,7 @@ class Watcher:
         executor = cohort.executor
         assert isinstance(executor, Watched) and self.turn is not None
         batches, hidden = self._batches()
+        self.moments[-1] = bench.completed(self.moments[-1])
         turn, updated = self.turn
         step = {k: updated[k] - turn.params[k] for k in turn.grads}
         line = along(turn.gradient, turn.params, step, LENGTHS)
@@ -137,7 +138,7 @@ class Watcher:
 
     def _look(self, step: int, points: set[int], evaluations: set[int]) -> None:
         if step in points:
-            m = self.bench.moment(step, whole=step in (0, self.steps))
+            m = self.bench.moment(step)
             self.moments.append(m)
             self.looks.append(look_of(step, m.layers, m.grads, m.loss))
             if self.turn is None and self.now is not None and (2 * step >= self.steps - 1 or self.failed):

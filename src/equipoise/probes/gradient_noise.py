@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..probe import WARNING, Finding, Measure, Probe, Trace
+from ..probe import WARNING, Finding, Measure, Probe, Trace, ratio
 
 SCALE, SIGNAL, NOISE, SHARE = "examples", "|G|²", "tr Σ", "batch size over noise scale"
 SNR, EVIDENCE, NORM_TEST = "mean of ḡ²/var g, parts", "1 − n·mean of ḡ²/s²", "θ of the norm test"
@@ -32,21 +32,21 @@ def noise_scale(squares: Tensor, mean_square: float, rows: int) -> NoiseScale:
     return NoiseScale((n * mean_square - mean) / (n - 1), rows * n / (n - 1) * (mean - mean_square))
 
 
-def signal_to_noise(grads: Tensor) -> float:
-    """Mean over the elements j of ḡ_j²/(mean_i g_ij² − ḡ_j²) of grads (n, elements), those without spread left out: the
+def signal_to_noise(grads: Sequence[Tensor]) -> float:
+    """Mean over the elements j of ḡ_j²/(mean_i g_ij² − ḡ_j²) of n gradients, elements without spread left out: the
     gradient signal-to-noise ratio (Liu et al. 2020)."""
-    mean = grads.mean(0)
-    spread = grads.square().mean(0) - mean.square()
-    some = spread > 0
-    return float((mean.square()[some] / spread[some]).mean()) if bool(some.any()) else math.nan
-
-
-def evidence(grads: Tensor) -> float:
-    """1 − n·mean_j ḡ_j²/s_j², s² with n − 1: above 0 the gradient is as small as noise makes it, and training might stop
-    (Mahsereci et al. 2017, eq. 7)."""
-    mean, variance = grads.mean(0), grads.var(0)
+    n = len(grads)
+    mean = sum(grads[1:], grads[0]) / n
+    variance = sum(((g - mean).square() for g in grads), torch.zeros_like(mean)) / n
     some = variance > 0
-    return 1 - len(grads) * float((mean.square()[some] / variance[some]).mean()) if bool(some.any()) else math.nan
+    each = torch.where(some, mean.square() / variance, 0.0)
+    return ratio(each.sum(dtype=torch.float64), some.sum())
+
+
+def evidence(snr: float, n: int) -> float:
+    """1 − n·mean_j ḡ_j²/s_j², s² = n/(n − 1)·(mean_i g_ij² − ḡ_j²): above 0 the gradient is as small as noise makes it,
+    and one might stop (Mahsereci et al. 2017, eq. 7)."""
+    return 1 - (n - 1) * snr
 
 
 def norm_test(found: NoiseScale, mean_square: float, n: int) -> float:
@@ -102,7 +102,7 @@ class GradientNoise(Probe):
             self.number("all parameters", found.signal, SIGNAL),
             self.number("all parameters", found.noise, NOISE),
             self.number("all parameters", last.snr, SNR),
-            self.number("all parameters", last.evidence, EVIDENCE),
+            self.number("all parameters", evidence(last.snr, len(last.squares)), EVIDENCE),
             self.number("all parameters", norm_test(each[-1], last.mean, last.rows * len(last.squares)), NORM_TEST),
         ]
 
