@@ -64,10 +64,10 @@ class TestCosts:
         assert got.seconds == pytest.approx(got.run_steps * 0.1 + 228 * 10 * 0.5)
         assert got.run_seconds == pytest.approx(10.0 + 5.0)
 
-    def test_memory_is_data_stack_states_and_scores(self, plan: StudyPlan) -> None:
+    def test_memory_is_data_stack_and_scores(self, plan: StudyPlan) -> None:
         at = replace(step(1.0), stack=24)
         got = priced(plan, SIZE, at, 2).megabytes * 1e6
-        assert got == pytest.approx(1_000_000 + at.footprint.training(24) + 144 * (12_000 + 8 * 300))
+        assert got == pytest.approx(1_000_000 + at.footprint.training(24) + 144 * 8 * 300)
 
     def test_precision_is_that_of_the_family(self, plan: StudyPlan) -> None:
         got, want = priced(plan, SIZE, step(1.0), 2), precision(plan.design.weights[0], 3, 1.0, family=12)

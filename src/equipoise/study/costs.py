@@ -60,7 +60,7 @@ class Costs:
     deviations σ of the primary metric (power .80, Holm's first step), the example part left out.
 
     ``seconds`` of all runs, eagerly; ``run_seconds`` of one run; ``megabytes`` at the peak: the data, the stack in
-    training, the states of finished runs until they are scored, the scores. ``screening``: configurations, resolution
+    training, the scores of all runs. ``screening``: configurations, resolution
     and seconds of the design's runs in a smaller design; None where there is none.
     """
 
@@ -141,7 +141,7 @@ def priced(plan: StudyPlan, size: Size, step: Step, splits: int) -> Costs:
     run_steps = whole * size.steps + halves * size.half_steps
     scoring = size.epochs * step.scoring
     found = precision(plan.design.weights[0], s, 1.0, family=len(plan.design.weights))
-    kept = n * s * rates * (step.footprint.state + 8 * size.scores)
+    kept = n * s * rates * 8 * size.scores
     stacks = step.footprint.training(step.stack)
     run_seconds = size.steps * step.seconds + scoring
     small = next(iter(smaller(plan.design)), None)

@@ -1,8 +1,7 @@
 """One training step measured before a study: its time alone and in a stack, and the memory it takes.
 
-What a step keeps for its backward pass is counted, not guessed: ``saved_tensors_hooks`` sees every tensor that autograd
-saves, and each storage counts once. On measured peaks (``tests/study/test_probing.py``) the formula of
-``Footprint.step`` is good to a factor of 1.5.
+What a step keeps for its backward pass is counted, not guessed (``memory.saved``). Against measured peaks the formula of
+``Footprint.step`` is good to a factor of 1.5 (``tests/study/test_probing.py``).
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from .. import tree
+from .. import memory, tree
 from ..cohort import Cohort
-from ..executor import Single, of_run
+from ..executor import Single
 from ..feed import Schedule, select
 from ..plan import STACK, Member, Options, group
 from ..programs import make_program
@@ -83,7 +81,8 @@ def measured(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options
         return Step(seconds, _scoring(one), 1, 1, footprint)
     if not patient:
         return Step(seconds, _scoring(one), size, 1, footprint)
-    return Step(_stepping(some) / size, _scoring(some) / size, size, size, footprint)
+    at_once = some.pieces.runs or size  # where memory is short, a stack is trained in pieces
+    return Step(_stepping(some) / size, _scoring(some) / size, at_once, size, footprint)
 
 
 def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options: Options, runs: int) -> Cohort:
@@ -96,7 +95,7 @@ def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options:
 def _stepping(cohort: Cohort) -> float:
     """Seconds of one eager step of all runs."""
     now = next(cohort.feed.steps(0, [1.0] * len(cohort.members)))
-    return _fastest(lambda: cohort.executor.step(cohort.state, cohort.const, now), cohort.program.device)
+    return _fastest(lambda: memory.step(cohort, now), cohort.program.device)
 
 
 def _scoring(cohort: Cohort) -> float:
@@ -111,38 +110,9 @@ def _scoring(cohort: Cohort) -> float:
 def _footprint(cohort: Cohort) -> Footprint:
     """Bytes of the one run of ``cohort``, by one forward and backward pass."""
     state, const = (cohort.executor.member(held, 0) for held in (cohort.state, cohort.const))
-    saved: list[int] = []
-
-    def differentiate(f: Callable[..., Any]) -> Callable[..., Any]:
-        def value_and_grad(params: dict[str, Tensor]) -> Any:
-            leaves = {k: v.detach().requires_grad_() for k, v in params.items()}
-            mine = {v.untyped_storage().data_ptr() for v in leaves.values()}
-            seen: dict[int, int] = {}
-
-            def pack(t: Tensor) -> Tensor:
-                storage = t.untyped_storage()
-                if storage.data_ptr() not in mine:
-                    seen[storage.data_ptr()] = storage.nbytes()
-                return t
-
-            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-                loss, aux = f(leaves)
-            saved.append(sum(seen.values()))
-            grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-            found = {
-                k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(leaves.items(), grads, strict=True)
-            }
-            return found, (loss.detach(), {k: v.detach() for k, v in aux.items()})
-
-        return value_and_grad
-
-    cohort.program.step(state, const, of_run(next(cohort.feed.steps(0, [1.0])), 0), differentiate)
-    sizes = {part: _bytes(state[part]) for part in ("params", "buffers", "own")}
-    return Footprint(**sizes, saved=max(saved))
-
-
-def _bytes(held: Any) -> int:
-    return sum(v.numel() * v.element_size() for v in tree.flatten(held).values())
+    saved = memory.saved(cohort.program, state, const, next(cohort.feed.steps(0, [1.0])))
+    sizes = {part: sum(v.nbytes for v in tree.flatten(state[part]).values()) for part in ("params", "buffers", "own")}
+    return Footprint(**sizes, saved=saved)
 
 
 def _fastest(work: Callable[[], Any], device: torch.device) -> float:
