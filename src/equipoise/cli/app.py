@@ -46,6 +46,8 @@ def study(
     no_trade: Annotated[bool, typer.Option("--no-trade", help="skip the runs for bias² and variance")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="print cost and what could be detected; train nothing")] = False,
     budget: F.Budget = None,
+    looks: F.LooksAt = None,
+    more: F.More = None,
 ) -> None:  # fmt: skip
     """Tell which techniques pay, in a randomized factorial experiment; recommend, confirm on fresh seeds."""
     if plan:
@@ -55,7 +57,7 @@ def study(
         return
     from .studying import study_command
 
-    study_command(data, {**ctx.params, "seeds": 3 if seeds is None else seeds})
+    study_command(data, ctx.params)
 
 
 @app.command()

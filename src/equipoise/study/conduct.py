@@ -49,7 +49,7 @@ def study(
     looks: int | Sequence[int] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    more: int = 0,
+    more: int | None = None,
     options: Options = Options(),
     progress: Any = None,
 ) -> Study:
@@ -83,7 +83,7 @@ def conduct(
     *,
     out: str | Path | None = None,
     resume: bool = False,
-    more: int = 0,
+    more: int | None = None,
     command: str = "",
     progress: Any = None,
 ) -> Study:
@@ -91,15 +91,16 @@ def conduct(
     began = time.perf_counter()
     setting = replace(setting, data=setting.data.to(setting.options.resolved_device()))
     terms = terms_of(setting, plan, judging, command)
+    goes_on = resume or more is not None
     if out is None:
-        if resume or more:
+        if goes_on:
             raise EquipoiseError("resume and more need out=: the folder that holds the study.")
         with Store(None) as store:
             _begin(store, setting, plan, terms)
             return _run(store, setting, None, [], began, progress)
     folder = Path(out)
     here = (folder / NAME).exists()
-    if not (resume or more) and (here or (folder / "study.json").exists()):
+    if not goes_on and (here or (folder / "study.json").exists()):
         raise EquipoiseError(
             f"{folder} holds a study already: resume=True goes on with it or loads it (--resume, or --overwrite to "
             "replace it); or choose another folder."
@@ -108,7 +109,7 @@ def conduct(
         raise EquipoiseError(
             f"{folder} holds a result without its store {NAME}: choose another folder, or --overwrite."
         )
-    if more and not here:
+    if more is not None and not here:
         raise EquipoiseError(f"{folder} holds no study to add seed blocks to: name the folder of a finished one.")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,10 +117,10 @@ def conduct(
         fresh = False
         try:
             fresh = _begin(store, setting, plan, terms)
-            if not fresh and not (resume or more):
+            if not fresh and not goes_on:
                 raise EquipoiseError(f"another process has just begun a study in {folder}: resume=True takes part.")
             refuse_change(store.fact("asked"), asked_for(setting, plan, terms), folder, TELL)
-            if more:
+            if more is not None:
                 _grow(store, more)
             options, notes = follow(store.fact("how"), setting.options)
             result = finished(store)

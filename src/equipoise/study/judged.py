@@ -58,7 +58,8 @@ def judged(store: Store, terms: Terms) -> Judged:
     merged = _grouping(store, "assess")
     scores = {m: merged(ladder.at_rate(v, chosen)) for m, v in trained.scores.items()}
     declared = looks if len(looks.seeds) > 1 else None
-    found = effects(design, scores, primary=terms.metric, smallest=terms.smallest, looks=declared)
+    unit = "examples" if store.array("groups assess") is None else "groups"
+    found = effects(design, scores, primary=terms.metric, smallest=terms.smallest, looks=declared, unit=unit)
     choice = recommend(design, scores[terms.metric], found)
     levels = np.array([choice.levels, [0] * len(terms.asked)])
     best = ladder.best(design, trained.stop, rates, levels) if many else np.zeros(2, dtype=int)
@@ -119,7 +120,7 @@ def by_rate(store: Store, terms: Terms, j: Judged) -> tuple[Any, ...]:
     if len(terms.rates) < 2:
         return ()
     y = _grouping(store, "assess")(j.trained.scores[terms.metric])
-    return ladder.by_rate(terms.design, y, terms.rates, j.found.better)
+    return ladder.by_rate(terms.design, y, terms.rates, j.found.better, j.found.smallest)
 
 
 def seconds(store: Store) -> dict[str, float]:
