@@ -32,6 +32,8 @@ from .changes import (
 )  # fmt: skip
 from .programs import Program, Setup
 
+MILD, STRONG = 0, 1
+
 Change = Callable[[Setup, int], Setup]
 
 
@@ -71,7 +73,10 @@ def _fault(name: str, causes: str, befalls: Callable[[Program], bool], change: C
 
 
 FAULTS: tuple[Fault, ...] = (
-    _fault("rate high", "gradient_spikes update_ratio landscape update_shape", _always, lambda s, v: at_rate(s, (30, 1000)[v])),
+    _fault(
+        "rate high", "gradient_spikes update_ratio landscape update_shape", _always,
+        lambda s, v: at_rate(s, (30, 1000)[v]),
+    ),
     _fault("rate low", "update_ratio update_shape", _always, lambda s, v: at_rate(s, (1 / 300, 1e-4)[v])),
     _fault("unscaled inputs", "unscaled_inputs", _lacks("tokens"), lambda s, v: rescaled(s, (1, 30)[v])),
     _fault("constant start", "symmetry", _always, lambda s, v: constant(s, (0.1, 0.0)[v])),

@@ -39,7 +39,7 @@ from equipoise.run import Run
 from equipoise.training import train_many
 
 from . import baselines
-from .faults import CONTROLS, FAULTS
+from .faults import CONTROLS, FAULTS, MILD, STRONG
 from .programs import PROGRAMS, Program, Setup
 
 OPTIONS = Options(device="cpu", compile="never", threads=1, progress=False)
@@ -73,11 +73,12 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """All of them, seed by seed, program by program, healthy ones first."""
+    """All of them: healthy ones, strong faults, mild ones; of each seed by seed."""
     for seed in SEEDS:
-        for p in PROGRAMS:
-            yield from (Case(p, "healthy", c.name, 0, seed) for c in CONTROLS if c.befalls(p))
-            yield from (Case(p, "fault", f.name, v, seed) for f in FAULTS if f.befalls(p) for v in (0, 1))
+        yield from (Case(p, "healthy", c.name, 0, seed) for p in PROGRAMS for c in CONTROLS if c.befalls(p))
+    for severity in (STRONG, MILD):
+        for seed in SEEDS:
+            yield from (Case(p, "fault", f.name, severity, seed) for p in PROGRAMS for f in FAULTS if f.befalls(p))
 
 
 @cache
