@@ -11,9 +11,9 @@ from .markup import Column, bullets, code, key, numbers, paragraphs, section, te
 if TYPE_CHECKING:
     from ..study.conduct import Study
 
-# Measured by `python benchmarks/evidence/simulate.py` (benchmarks/evidence/results, decision 0014): coverage averaged over
-# a study's rows where the model holds; "seed only" in "mostly example error"; the row whose effect moves with the seed, by
-# seeds; averages where interactions that were not declared, or of three factors, are there.
+# Measured by `python benchmarks/evidence/simulate.py` (benchmarks/evidence/results, decision 0014): coverage averaged
+# over a study's rows where the model holds; "seed only" in "mostly example error"; the row whose effect moves with the
+# seed, by seeds; averages where interactions that were not declared, or of three factors, are there.
 STUDIES = 20_000
 HELD, SEEDS_ONLY = (0.95, 0.97), (0.56, 0.76)
 MOVING = {2: 0.89, 3: 0.91, 5: 0.93}
@@ -142,12 +142,10 @@ def caveats_section(study: Study) -> str:
     ]
     if groups := study.facts.get("groups"):
         roles = study.facts.get("roles", {})
-        counted = num.listed(
-            f"{n} groups in the {roles.get(role, num.NONE)} rows of {role}" for role, n in groups.items()
-        )
+        each = (f"{n} groups in the {roles.get(role, num.NONE)} rows of {role}" for role, n in groups.items())
         texts.append(
-            f"Rows are grouped: there are {num.listed(each)}. Rows of a group are no independent draws, so the example part of "
-            "every error is over groups."
+            f"Rows are grouped: there are {num.listed(each)}. Rows of a group are no independent draws, so the example "
+            "part of every error is over groups."
         )
     if study.trades:
         texts.append(

@@ -81,8 +81,8 @@ def costs_section(study: Study) -> str:
     )
     share += (
         "Step and memory are those of one run by itself, eagerly, with this technique and without any, before the "
-        "study: the fastest of five steps; parameters, optimizer state, gradients and what the forward pass saves for the "
-        "backward pass, counted. Measured once, on a machine that may do other work: a guide, not a benchmark."
+        "study: the fastest of five steps; parameters, optimizer state, gradients and what the forward pass saves for "
+        "the backward pass, counted. Measured once, on a machine that may do other work: a guide, not a benchmark."
         if alone
         else "Measured once, while the study ran: a guide, not a benchmark. Memory was not measured."
     )
