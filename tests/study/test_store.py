@@ -258,10 +258,8 @@ def test_an_array_that_was_changed_is_refused_and_runs_nothing(
     assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize(
-    "sql", ["UPDATE runs SET history = '{'", "UPDATE runs SET seconds = 'x'", "UPDATE runs SET notes = x'00'"]
-)
-def test_a_run_that_was_changed_is_refused(sql: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["history = '{'", "seconds = 'x'", "notes = x'00'", "arm = 'x'", "failed = NULL"])
+def test_a_run_that_was_changed_is_refused(what: str, tmp_path: Path) -> None:
     with planned(tmp_path / NAME, 1) as store:
         store.record("me", taken(store), [result(1), result(2)])
     changed(tmp_path / NAME, f"UPDATE runs SET {what}")

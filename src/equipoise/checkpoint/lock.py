@@ -34,13 +34,13 @@ class Lock:
         self.real = False
         self._handle: int | None = None
 
-    def acquire(self) -> Self:
+    def acquire(self, tries: int = TRIES) -> Self:
         """Hold it, or raise `Busy`."""
         while self._handle is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                self.real = _lock(handle)
+                self.real = _lock(handle, tries)
                 if _same(handle, self.path):  # else its last holder removed it meanwhile: take the new one
                     os.truncate(handle, 0)
                     os.write(handle, f"process {os.getpid()} on {platform.node()}\n".encode())
@@ -67,9 +67,10 @@ def held(path: Path) -> bool:
     """Does a process hold the lock on this file? False where there is no such file, and where nothing can be locked."""
     if not path.is_file():
         return False
+    probe = Lock(path)
     try:
-        with Lock(path):
-            return False
+        probe.acquire(tries=1).release()
+        return False
     except Busy:
         return True
     except OSError:  # not ours to write
@@ -91,9 +92,9 @@ def refuse_in_use(folder: Path) -> None:
             raise Busy(f"{folder} is in use by {holder(path)}: wait for it, stop it, or choose another folder.")
 
 
-def _lock(handle: int) -> bool:
+def _lock(handle: int, tries: int) -> bool:
     """True where it is held, False where there are no locks; raises `Busy`."""
-    for left in reversed(range(TRIES)):
+    for left in reversed(range(tries)):
         try:
             _system_lock(handle)
             return True

@@ -25,6 +25,7 @@ from .store import Claim, Store
 BEAT, STALE = 5.0, 60.0  # seconds between two signs of life, and after which a silent process counts as dead
 POLL = 0.5  # seconds between two looks at what others do
 FOLDER = "checkpoint"
+_pause = time.sleep
 
 
 class Worker:
@@ -135,7 +136,7 @@ class Worker:
         if states.get("failed"):
             raise EquipoiseError(f"another process could not train some runs: {self.store.errors(phase.name)[0]}")
         if states.get("taken"):
-            time.sleep(POLL)
+            _pause(POLL)
         return bool(states.get("taken") or states.get("waiting"))
 
     def _train(self, phase: Phase, claim: Claim, track: Tracker) -> None:
