@@ -184,11 +184,21 @@ class TestTwoLevels:
         np.testing.assert_allclose(design.weights @ y, planted, atol=1e-12)
 
     def test_interactions_that_cannot_be_separated_are_refused(self) -> None:
-        everything = list(itertools.combinations(range(8), 2))[:8]
+        everything = list(itertools.combinations(range(8), 2))
         with pytest.raises(EquipoiseError, match="8 declared interactions of 8 factors cannot be told apart in 16"):
+            make_design(on_off(8), interactions=everything[:8], configurations=16, seed=0)
+        with pytest.raises(EquipoiseError, match="28 declared interactions of 8 factors cannot be told apart in 32"):
             make_design(on_off(8), interactions=everything, seed=0)
         with pytest.raises(EquipoiseError, match="cannot be told apart"):
             make_design(on_off(7), interactions=[(0, 1)], configurations=8, seed=0)
+
+    def test_many_interactions_take_more_configurations(self) -> None:
+        pairs = list(itertools.combinations(range(8), 2))[:8]
+        design = make_design(on_off(8), interactions=pairs, seed=0)
+        assert design.configurations == 32 and design.resolution == "IV"
+        planted = np.arange(1.0, 17.0)
+        y = design.terms(design.matrix)[:, 1:] @ planted
+        np.testing.assert_allclose(design.weights @ y, planted, atol=1e-12)
 
     def test_alias_string_is_what_the_estimate_picks_up(self) -> None:
         """Adding a unit of an undeclared interaction moves exactly the estimates whose alias names it."""

@@ -9,8 +9,9 @@ import pytest
 
 from equipoise import techniques as T
 from equipoise.data import Data
+from equipoise.errors import EquipoiseError
 from equipoise.plan import Options
-from equipoise.study.design import Design
+from equipoise.study.design import Design, Factor, make_design
 from equipoise.study.planned import prepare, risks
 
 FAST = Options(threads=1, compile="never")
@@ -88,6 +89,17 @@ class TestSeveralLevels:
         y = np.array([0.0, 3.0, -1.0, 0.5])[design.matrix[:, 0]]
         y = y + design.coded[:, 1] * 2 + design.coded[:, 1] * design.coded[:, 2] * 5
         np.testing.assert_allclose((design.weights @ y)[:3], [3.0, -1.0, 0.5], atol=1e-9)
+
+    def test_interactions_of_several_levels_take_more_configurations(self) -> None:
+        """4×2×2×2: three interactions, one of four levels, are not told apart in 16 configurations, so it is 32."""
+        factors = [Factor("N", ("none", "b", "l", "g")), *(Factor(x, ("none", x)) for x in "ABC")]
+        pairs = [(0, 1), (0, 2), (1, 3)]
+        with pytest.raises(EquipoiseError, match="cannot be told apart in 16"):
+            make_design(factors, interactions=pairs, configurations=16)
+        design = make_design(factors, interactions=pairs)
+        assert (design.configurations, len(design.interaction_rows)) == (32, 7)
+        y = design.terms(design.matrix)[:, 1:] @ (want := np.arange(1.0, 14.0))
+        np.testing.assert_allclose(design.weights @ y, want)
 
     def test_where_it_cannot_be_clear_the_alias_is_marked(self, digits: Data) -> None:
         others = "Dropout,L2,WeightDecay,MixUp,Cosine,LabelSmoothing,GaussianNoise,RandomAffine,ClipGradients"

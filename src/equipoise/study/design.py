@@ -20,6 +20,7 @@ from .columns import assign, base_design
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _ROMAN = {1: "II", 2: "III", 3: "IV", 4: "V", 5: "VI", 6: "VII"}
+LARGEST = 32  # configurations
 _MOST_LISTED = 4  # partial aliases named one by one; beyond that their number is said
 
 
@@ -166,8 +167,9 @@ def make_design(
     K ≤ 8, folded-over Plackett–Burman in 24 for K ≤ 12 and 32 for K ≤ 16, all of resolution IV or better: main effects
     are clear of two-factor interactions. Factors of 3 or 4 levels take two columns and their product (Addelman 1962),
     in 16 configurations where that keeps main effects clear, else 32; where it cannot, the aliases say so (resolution
-    III). ``configurations``: 8 (for K > 4 a screening of resolution III), 12 (Plackett & Burman 1946, a quick look of
-    resolution III, up to 11 factors), 16, 24, 32.
+    III). Where declared interactions cannot be told apart in the default number, it is 32. ``configurations``: 8 (for
+    K > 4 a screening of resolution III), 12 (Plackett & Burman 1946, a quick look of resolution III, up to 11 factors),
+    16, 24, 32.
 
     ``interactions``: pairs of factor numbers that get an estimate of their own. Columns are assigned by a permutation
     search that maximizes the D-efficiency of main effects and declared interactions together, which puts declared
@@ -204,9 +206,11 @@ def make_design(
     )
     x = design.terms(matrix)
     if np.linalg.matrix_rank(x) < x.shape[1]:
+        if configurations is None and len(matrix) < LARGEST:
+            return make_design(factors, interactions=pairs, configurations=LARGEST, seed=seed)
         raise EquipoiseError(
             f"{len(pairs)} declared interactions of {len(factors)} factors cannot be told apart in {len(matrix)} "
-            f"configurations; declare fewer, or ask for more configurations (32 is the most)"
+            f"configurations; declare fewer, or ask for more configurations ({LARGEST} is the most)"
         )
     return design
 
