@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +25,10 @@ if TYPE_CHECKING:
     from .data import Data
 
 CHUNK = 1 << 20  # input elements of one prediction call, over all runs
+CACHE = 2 << 20  # bytes of state that runs trained by one call may have together, so that they stay in a core's cache
+PART = 16  # runs of one call, at most
+TRACED = 50  # uses that repay tracing the step of an epoch's last, smaller batch
+SMALL = 2e7  # floating-point operations of a step below which a second thread costs more than it gives
 CURVES = ("loss", "accuracy", "rmse")  # metrics followed every epoch on `stop`
 
 
@@ -60,7 +63,7 @@ class Cohort:
         self.program, self.members, self.data, self.schedule = program, list(members), data, schedule
         self.feed = Feed(program, self.members, data, schedule)
         self._refuse_single_rows()
-        program.gates_open = program.gates_for(len(members), open_gates(members))
+        program.gates_open = program.gates_for(open_gates(members))
         consts = self._consts()
         states = [self.start(i, c) for i, c in enumerate(consts)]
         self.why = ""
@@ -88,33 +91,67 @@ class Cohort:
 
     def _choose(self, states: list[State], consts: list[Const]) -> Stack | Single:
         if len(self.members) > 1:
-            now = next(self.feed.steps(0, [1.0] * len(self.members)))
-            per_run = {
-                f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")
-            }
-            self.why = vmap_refuses(self.program, states[:2], consts[:2], now._replace(**per_run))
+            self.why = self._stays_single(states[0])
+            if not self.why:
+                now = next(self.feed.steps(0, [1.0] * len(self.members)))
+                per_run = {
+                    f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")
+                }
+                self.why = vmap_refuses(self.program, states[:2], consts[:2], now._replace(**per_run))
             if not self.why:
                 return Stack(self.program)
         return Single(self.program)
 
-    def compile(self, options: Options, cohorts: int = 1) -> float:
-        """Compile the step where the options ask for it, or where ``cohorts`` like this one repay it; seconds spent."""
+    def _stays_single(self, state: State) -> str:
+        """Why stacking would not pay on this device, or an empty string."""
+        if self.program.device.type != "cpu":
+            return ""
+        if any(s.kind == "conv" for s in self.program.net.sites):
+            return "convolutions gain nothing from stacking on a CPU: one by one"
+        if tree.size(state) > CACHE:
+            return "runs of this size gain nothing from stacking on a CPU: one by one"
+        return ""
+
+    def compile(self, options: Options, cohorts: int = 1, part: int = 0) -> float:
+        """Compile the step where the options ask for it, or where ``cohorts`` like this one repay it; seconds spent.
+        ``part``: the stored plan's (0: chosen here)."""
         elements = sum(v.numel() for v in self.program.net.module.parameters()) * len(self.members)
-        made = self.program.has_compiled(len(self.members), self.program.gates_open)
+        made = self.program.has_compiled(self.executor.kind)
         wanted = options.compile == "always" or (
             options.compile == "auto" and (made or repays(self.total_steps * cohorts, elements))
         )
-        stackable = isinstance(self.executor, Stack) or len(self.members) == 1
-        if not wanted or not stackable or self.program.net.random_elsewhere or self.program.net.recurrent:
+        if not wanted or self.program.net.random_elsewhere or self.program.net.recurrent:
             return 0.0
         if not can_compile(self.program.device):
             self.why = "no compiler was found: eager"
             return 0.0
-        began = time.perf_counter()
-        now = next(self.feed.steps(0, [1.0] * len(self.members)))
-        self.executor.compile(self.state, self.const, now)
-        self.compiled = True
+        began, threads = time.perf_counter(), torch.get_num_threads()
+        block, _ = next(self.feed.blocks(0, [1.0] * len(self.members)))
+        part = part or self._part(threads)
+        try:
+            self.executor.compile(self.state, self.const, block, part, self._threads(threads))
+            self.compiled = True
+            if self.feed.last is not None and self.schedule.epochs * cohorts >= TRACED:
+                self.executor.trace(self.state, self.const, self.feed.last)
+        except Exception as e:  # whatever the compiler cannot do, the eager step can
+            self.why = f"it could not be compiled ({(str(e).strip().splitlines() or [''])[0][:120]}): eager"
         return time.perf_counter() - began
+
+    def _part(self, threads: int) -> int:
+        """Runs of one call of a compiled loop: as many as stay in cache, a share for every thread, one size for all."""
+        runs = len(self.members)
+        if isinstance(self.executor, Single):
+            return 1
+        if self.program.device.type != "cpu":
+            return runs
+        most = max(1, min(PART, CACHE * runs // max(tree.size(self.state), 1), -(-runs // threads)))
+        return self.program.ready_for(runs) or -(-runs // -(-runs // most))
+
+    def _threads(self, threads: int) -> int:
+        """A single run of small steps is faster on one thread."""
+        net, batch = self.program.net, self.schedule.batch_size
+        alone = len(self.members) == 1 and 6.0 * batch * sum(s.work for s in net.sites) < SMALL
+        return 1 if alone else threads
 
     @property
     def total_steps(self) -> int:
@@ -144,10 +181,10 @@ class Cohort:
         """All steps of one epoch that are left, then the scores and decisions that follow it; False where it paused
         between two steps because something is ``waiting``."""
         rate = torch.zeros(len(self.runs))
-        for now in islice(self.feed.steps(self.epoch, [r.factor for r in self.runs]), self.step, None):
-            self.state, loss = self.executor.step(self.state, self.const, now)
-            self.losses.append(loss)
-            rate = now.rate
+        for block, skip in self.feed.blocks(self.epoch, [r.factor for r in self.runs], self.step):
+            self.state, losses = self.executor.run(self.state, self.const, block, skip, waiting)
+            self.losses += losses
+            rate = block.rate[-1]
             if waiting() and self.step < len(self.feed.batches):
                 return False
         history = torch.stack(self.losses).double().cpu()  # the epoch's one look at the losses
