@@ -257,7 +257,8 @@ def test_a_look_moves_no_bit(data: Data):
     state = cohort.executor.member(cohort.state, 0)
     before = bits(state), torch.get_rng_state(), [m.training for m in net.module.modules()]
     own = {k: v.clone() for k, v in net.module.state_dict().items()}
-    m = bench.moment(0)
+    m = bench.completed(bench.moment(0))
+    bench.look(0)
     bench.constant(state)
     m.gradient(m.params)
     assert same(before[0], cohort.executor.member(cohort.state, 0))
@@ -291,7 +292,7 @@ def test_the_users_module_is_left_alone(data: Data):
 def test_layers_are_recorded_as_pytorch_computes_them(data: Data):
     cohort = cohort_of([[T.SGD()]], data, Watched, build=own_norm, epochs=1)
     bench = Bench(cohort, 0)
-    m, plain = bench.moment(0), own_norm().double()
+    m, plain = bench.completed(bench.moment(0)), own_norm().double()
     plain.load_state_dict({**m.params, **m.buffers}, strict=True)
     plain[3].p = 0.0  # type: ignore[assignment]
     x, y = bench.batch.x, bench.batch.y
@@ -303,7 +304,8 @@ def test_layers_are_recorded_as_pytorch_computes_them(data: Data):
     plain.load_state_dict({**m.params, **m.buffers})
     loss = nn.functional.cross_entropy(plain(x), y)
     assert m.loss == pytest.approx(float(loss.detach()), rel=1e-12)
-    loss.backward()
+    first, second = (nn.functional.cross_entropy(plain(x[a : a + 64]), y[a : a + 64]) for a in (0, 64))
+    ((first + second) / 2).backward()  # two parts, each with the statistics of its own rows, as a batch in training
     for name, p in plain.named_parameters():
         if name != "0.bias":  # in front of batch norm: its gradient is rounding noise, and held at zero
             assert p.grad is not None
@@ -322,7 +324,7 @@ def test_convolutions_are_recorded_units_last(images: Data):
     trace = traced("cnn(channels=(4,),hidden=8)", recipe, images, Course(4, batch_size=16), Options())
     conv = trace.first.layers[0]
     assert conv.z.shape == (trace.first.rows * 64, 4)
-    assert trace.first.norms["convs.0.normalization"].shape == conv.z.shape
+    assert trace.last.norms["convs.0.normalization"].shape == trace.last.layers[0].z.shape
     assert torch.allclose(conv.z.mean(0), torch.zeros(4), atol=1e-5)  # behind batch norm, in training mode
     assert len(trace.norms) == len(trace.losses) == 4
     assert trace.ratios["convs.0.weight"][0] > 0

@@ -2,8 +2,8 @@
 
 Facts only: thresholds and what they are compared with, as the tools document or carry them; nothing of their code. What
 a trace cannot tell is left out: Debugger's Overtraining, which wants more evaluations than a short training has, and
-the patience part of its PoorWeightInitialization. AutoTrainer's gate reads the accuracy on `stop` at the end; its accuracy
-over time is the share of fixed fit rows whose true class gets over half of the probability.
+the patience part of its PoorWeightInitialization. AutoTrainer's gate reads the accuracy on `stop` at the end; its
+accuracy over time is the share of fixed fit rows whose true class gets over half of the probability.
 """
 
 from __future__ import annotations

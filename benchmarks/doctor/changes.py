@@ -58,9 +58,14 @@ def scaled(setup: Setup, factor: float, recurrent: bool = False) -> Setup:
 
 
 def constant(setup: Setup, value: float) -> Setup:
+    """Every weight starts at one value, every bias at 0."""
+
     def spoil(net: nn.Module) -> None:
         for p in weights(net):
             p.fill_(value)
+        for name, p in net.named_parameters():
+            if "bias" in name:
+                p.zero_()
 
     return spoiled(setup, spoil)
 

@@ -4,7 +4,7 @@
     python -m benchmarks.doctor.run --part "held out" --out held_out.jsonl
 
 One thread, eager steps. ``--only`` takes cases whose name contains a text; ``--slice`` every n-th case; ``--traces`` a
-folder that gets of each training what the rules read, for `calibrate`.
+folder that gets of each training what the rules read, for `calibrate`; ``--seeds`` some of the seeds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from equipoise import metrics, probes
@@ -70,14 +71,11 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """All of them, healthy ones first, program by program."""
-    for p in PROGRAMS:
-        for c in CONTROLS:
-            if c.befalls(p):
-                yield from (Case(p, "healthy", c.name, 0, s) for s in SEEDS)
-        for f in FAULTS:
-            if f.befalls(p):
-                yield from (Case(p, "fault", f.name, v, s) for v in (0, 1) for s in SEEDS)
+    """All of them, seed by seed, program by program, healthy ones first."""
+    for seed in SEEDS:
+        for p in PROGRAMS:
+            yield from (Case(p, "healthy", c.name, 0, seed) for c in CONTROLS if c.befalls(p))
+            yield from (Case(p, "fault", f.name, v, seed) for f in FAULTS if f.befalls(p) for v in (0, 1))
 
 
 @cache
@@ -121,6 +119,17 @@ def loss_of(scores: dict[str, float], task: str) -> float:
     return value if math.isfinite(value) else math.inf
 
 
+@cache
+def constant(program: Program) -> float:
+    """Loss on `assess` of the best constant that the fit rows tell: class shares, or the mean target."""
+    data = program.source()
+    fit, assess = (data.y[data.rows[k]].numpy() for k in ("fit", "assess"))
+    if data.task == "classify":
+        shares = np.bincount(fit, minlength=data.outputs) / len(fit)
+        return float(-np.log(shares[assess]).mean())
+    return float(((assess - fit.mean(0)) ** 2).mean())
+
+
 def loss_with(setup: Setup, recipe: Recipe, seed: int) -> float:
     """Loss on `assess`, which steers nothing, after training with another recipe."""
     run = ordinary(setup, recipe, seed)
@@ -157,7 +166,8 @@ def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
         "learned": round(trace.learned, 4) if math.isfinite(trace.learned) else None,
         "findings": [[f.probe, f.where, number(f.value)] for f in findings],
         "proposed": [repr(t) for t in proposed if t not in recipe],
-        "loss": number(loss), "mended": None if mended is None else number(mended),
+        "loss": number(loss), "constant": number(constant(case.program)),
+        "mended": None if mended is None else number(mended),
         "debugger": baselines.debugger(trace),
         "autotrainer": baselines.autotrainer(trace, accuracy),
         "ruled": extremes(measures),
@@ -203,6 +213,7 @@ def main() -> None:
     parser.add_argument("--part", default="", help="calibrate or 'held out'; default: both")
     parser.add_argument("--only", default="")
     parser.add_argument("--slice", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--traces", type=Path)
     given = parser.parse_args()
@@ -212,7 +223,8 @@ def main() -> None:
     done = set()
     if given.out.exists():
         done = {json.loads(line)["case"] for line in given.out.read_text(encoding="utf-8").splitlines()}
-    wanted = [c for c in cases() if given.part in c.program.part and given.only in c.name][:: given.slice]
+    wanted = [c for c in cases() if given.part in c.program.part and given.only in c.name and c.seed in given.seeds]
+    wanted = wanted[:: given.slice]
     began = time.perf_counter()
     for i, case in enumerate(wanted):
         if case.name not in done:

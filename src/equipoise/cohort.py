@@ -10,25 +10,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import metrics, tree
+from . import memory, metrics
 from .checkpoint import filled, named
-from .compiling import can_compile, repays
 from .errors import EquipoiseError
-from .executor import Single, Stack, vmap_refuses
+from .execution import compile_step, executor_for
+from .executor import Single, Stack
 from .feed import Feed, Schedule, fit_preparation, select
 from .plan import Member, Options
 from .replay import failures
-from .step import Const, Now, Program, State
+from .step import Const, Program, State
 from .technique import At, Batch
 
 if TYPE_CHECKING:
     from .data import Data
 
 CHUNK = 1 << 20  # input elements of one prediction call, over all runs
-CACHE = 2 << 20  # bytes of state that runs trained by one call may have together, so that they stay in a core's cache
-PART = 16  # runs of one call, at most
-TRACED = 50  # uses that repay tracing the step of an epoch's last, smaller batch
-SMALL = 2e7  # floating-point operations of a step below which a second thread costs more than it gives
 CURVES = ("loss", "accuracy", "rmse")  # metrics followed every epoch on `stop`
 
 
@@ -66,16 +62,17 @@ class Cohort:
         program.gates_open = program.gates_for(open_gates(members))
         consts = self._consts()
         states = [self.start(i, c) for i, c in enumerate(consts)]
-        self.why = ""
-        self.executor = executor(program) if executor else self._choose(states, consts)
+        self.executor, self.why = (executor(program), "") if executor else executor_for(self, states, consts)
         self.state, self.const = self.executor.join(states, consts)
         self.kept = self.state
         self.runs = [Progress() for _ in members]
         self.epoch, self.losses = 0, list[Tensor]()
         self.snapshot = (0, self.state)  # (step in the epoch, state) to replay from
+        self.pieces = memory.Pieces()
         self.compiled = False
         self.notes: list[str] = []  # what happened on the way, for the runs' records
         self._began = time.perf_counter()
+        memory.fit(self)
 
     def _consts(self) -> list[Const]:
         """Knobs and fitted preparation of every run; runs with the same rows and the same options share the fit."""
@@ -89,69 +86,9 @@ class Cohort:
             out.append(Const(p.knobs(m.techniques), cache[key]))
         return out
 
-    def _choose(self, states: list[State], consts: list[Const]) -> Stack | Single:
-        if len(self.members) > 1:
-            self.why = self._stays_single(states[0])
-            if not self.why:
-                now = next(self.feed.steps(0, [1.0] * len(self.members)))
-                per_run = {
-                    f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")
-                }
-                self.why = vmap_refuses(self.program, states[:2], consts[:2], now._replace(**per_run))
-            if not self.why:
-                return Stack(self.program)
-        return Single(self.program)
-
-    def _stays_single(self, state: State) -> str:
-        """Why stacking would not pay on this device, or an empty string."""
-        if self.program.device.type != "cpu":
-            return ""
-        if any(s.kind == "conv" for s in self.program.net.sites):
-            return "convolutions gain nothing from stacking on a CPU: one by one"
-        if tree.size(state) > CACHE:
-            return "runs of this size gain nothing from stacking on a CPU: one by one"
-        return ""
-
     def compile(self, options: Options, cohorts: int = 1, part: int = 0) -> float:
-        """Compile the step where the options ask for it, or where ``cohorts`` like this one repay it; seconds spent.
-        ``part``: the stored plan's (0: chosen here)."""
-        elements = sum(v.numel() for v in self.program.net.module.parameters()) * len(self.members)
-        made = self.program.has_compiled(self.executor.kind)
-        wanted = options.compile == "always" or (
-            options.compile == "auto" and (made or repays(self.total_steps * cohorts, elements))
-        )
-        if not wanted or self.program.net.random_elsewhere or self.program.net.recurrent:
-            return 0.0
-        if not can_compile(self.program.device):
-            self.why = "no compiler was found: eager"
-            return 0.0
-        began, threads = time.perf_counter(), torch.get_num_threads()
-        block, _ = next(self.feed.blocks(0, [1.0] * len(self.members)))
-        part = part or self._part(threads)
-        try:
-            self.executor.compile(self.state, self.const, block, part, self._threads(threads))
-            self.compiled = True
-            if self.feed.last is not None and self.schedule.epochs * cohorts >= TRACED:
-                self.executor.trace(self.state, self.const, self.feed.last)
-        except Exception as e:  # whatever the compiler cannot do, the eager step can
-            self.why = f"it could not be compiled ({(str(e).strip().splitlines() or [''])[0][:120]}): eager"
-        return time.perf_counter() - began
-
-    def _part(self, threads: int) -> int:
-        """Runs of one call of a compiled loop: as many as stay in cache, a share for every thread, one size for all."""
-        runs = len(self.members)
-        if isinstance(self.executor, Single):
-            return 1
-        if self.program.device.type != "cpu":
-            return runs
-        most = max(1, min(PART, CACHE * runs // max(tree.size(self.state), 1), -(-runs // threads)))
-        return self.program.ready_for(runs) or -(-runs // -(-runs // most))
-
-    def _threads(self, threads: int) -> int:
-        """A single run of small steps is faster on one thread."""
-        net, batch = self.program.net, self.schedule.batch_size
-        alone = len(self.members) == 1 and 6.0 * batch * sum(s.work for s in net.sites) < SMALL
-        return 1 if alone else threads
+        """Compile the step where that is wanted or repaid; see `execution.compile_step`."""
+        return compile_step(self, options, cohorts, part)
 
     @property
     def total_steps(self) -> int:
@@ -182,7 +119,7 @@ class Cohort:
         between two steps because something is ``waiting``."""
         rate = torch.zeros(len(self.runs))
         for block, skip in self.feed.blocks(self.epoch, [r.factor for r in self.runs], self.step):
-            self.state, losses = self.executor.run(self.state, self.const, block, skip, waiting)
+            self.state, losses = memory.run(self, block, skip, waiting)
             self.losses += losses
             rate = block.rate[-1]
             if waiting() and self.step < len(self.feed.batches):
@@ -251,7 +188,7 @@ class Cohort:
         if self.losses:
             held["losses"] = torch.stack(self.losses)
         facts = {"epoch": self.epoch, "runs": [asdict(r) for r in self.runs], "notes": self.notes}
-        return {**facts, "seconds": self.seconds, "tensors": named(held)}
+        return {**facts, "pieces": self.pieces, "seconds": self.seconds, "tensors": named(held)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from `state_dict`. KeyError, ValueError or TypeError, and nothing is changed, where it does not fit."""
@@ -262,7 +199,7 @@ class Cohort:
         if len(runs) != len(self.runs) or len(losses) >= len(self.feed.batches):
             raise ValueError(f"{len(runs)} runs at step {len(losses)} do not fit {len(self.runs)} runs")
         self.state, self.kept, self.runs, self.losses = state, kept, runs, losses
-        self.snapshot = (len(losses), state)
+        self.snapshot, self.pieces = (len(losses), state), memory.Pieces(*saved["pieces"])
         self.epoch, self.notes = saved["epoch"], list(saved["notes"])
         self._began = time.perf_counter() - saved["seconds"]
 

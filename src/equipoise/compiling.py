@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils import _pytree as pytree
@@ -40,7 +40,7 @@ class Compiled:
         if backend == "inductor":
             from torch._inductor import compile as compile_graph
 
-            self._run = compile_graph(graph, pytree.tree_leaves(args))
+            self._run = cast(Callable[..., Any], compile_graph(graph, pytree.tree_leaves(args)))
         elif backend != "none":
             self._run = torch.compile(graph, backend=backend)
 

@@ -1,5 +1,5 @@
-"""Running a program: one run by plain autograd, or a stack of runs by vmap. Both run the same pure step, eagerly or as one
-compiled loop for parts of the runs side by side."""
+"""Running a program: one run by plain autograd, or a stack of runs by vmap. Both run the same pure step, eagerly or
+compiled: as one loop over many steps, parts of the runs side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALL = 0.5  # seconds between two looks at what is waiting, about
 
 
 class Executor:
-    """What a single run and a stack have in common. Compiled, the runs are trained in parts, side by side on threads."""
+    """What a single run and a stack have in common. Compiled, runs are trained in parts, side by side on threads."""
 
     kind = ""
     differentiate: Callable[..., Any]
@@ -38,7 +38,7 @@ class Executor:
     def run(
         self, state: Any, const: Any, block: Now, skip: int = 0, waiting: Callable[[], bool] = bool
     ) -> tuple[Any, list[Tensor]]:
-        """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``; losses (R,) by step."""
+        """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``; each step's losses."""
         if self._loop is not None and block.y.shape[2] == self._rows:
             return self._run_loop(self._loop, state, const, block, skip, waiting)
         losses = []
@@ -50,8 +50,8 @@ class Executor:
         return state, losses
 
     def compile(self, state: Any, const: Any, block: Now, part: int, threads: int) -> None:
-        """Compile the step for batches of this size and ``part`` runs; kept with the program, for every cohort. The parts
-        share ``threads``; a single one has them to itself."""
+        """Compile the step for batches of this size and ``part`` runs; kept with the program, for every cohort. The
+        parts share ``threads``; a single one has them to itself."""
         self.part, rows = part, block.y.shape[2]
         states, consts = self._split(state), self._split(const)
         self._workers, inside = min(threads, len(states)), 1 if len(states) > 1 else threads
@@ -159,7 +159,6 @@ class Stack(Executor):
         return p.objective.predict(state["params"], state["buffers"], x, p.bind(const.knobs), const.fitted)
 
     def join(self, states: Sequence[State], consts: Sequence[Const]) -> tuple[State, Const]:
-        self._runs = len(states)
         return tree.stack(list(states)), Const(
             tree.stack([c.knobs for c in consts]), tree.stack([c.fitted for c in consts])
         )
@@ -184,6 +183,7 @@ class Stack(Executor):
         return self._step(state, const, now)
 
     def _split(self, joined: Any) -> list[Any]:
+        self._runs = len(pytree.tree_leaves(joined)[0])
         starts = range(0, self._runs, self.part)
         return [pytree.tree_map(lambda v: _filled(v, a, self.part, 0), joined) for a in starts]  # noqa: B023
 

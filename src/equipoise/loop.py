@@ -27,7 +27,7 @@ class Loop:
     def __init__(
         self, step: Callable[..., Any], state: State, const: Const, block: Now, runs: int = 1, threads: int = 1
     ) -> None:
-        """``step(state, const, now)``; ``block``: an example; ``runs``: how many runs share each leaf; ``threads``: used
+        """``step(state, const, now)``; ``block``: an example; ``runs``: how many share each leaf; ``threads``: used
         inside of the loop."""
         state_leaves, self._state = pytree.tree_flatten(state)
         leaves = [state_leaves, pytree.tree_leaves(const), _fixed(block), pytree.tree_leaves(_moving(block))]
@@ -48,7 +48,11 @@ class Loop:
         knobs = range(self._n[0], self._n[0] + len(pytree.tree_leaves(const.knobs)))
         clock = range(self._n[0] + self._n[1], sum(self._n[:3]))
         found = enumerate(pytree.tree_flatten_with_path(moving)[0], sum(self._n[:3]))
-        return [*knobs, *clock, *(i for i, (path, v) in found if path[0].key in SCALARS and v.numel() <= largest)]
+        return [
+            *knobs,
+            *clock,
+            *(i for i, (path, v) in found if pytree.keystr(path[:1]).strip("[]'") in SCALARS and v.numel() <= largest),
+        ]
 
     def _steps_axis(self) -> list[bool]:
         """Which inputs of the loop have a leading axis of steps."""
@@ -80,9 +84,9 @@ class Loop:
 class _Body(nn.Module):
     """The scan that is exported."""
 
-    def __init__(self, step: GraphModule, n: Sequence[int], scalars: int) -> None:
+    def __init__(self, step: GraphModule, n: Sequence[int]) -> None:
         super().__init__()
-        self.step, self.n, self.scalars = step, tuple(n), scalars
+        self.step, self.n = step, tuple(n)
 
     def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         from torch._higher_order_ops import scan

@@ -1,7 +1,7 @@
 """Compiled loops as machine code: built by AOTInductor, kept in a folder of the user's cache, called without Python.
 
-A library is named by everything that decides its code: graph, constants, shapes, versions, processor. Loading one runs the
-code in it, so the folder belongs to the user alone.
+A library is named by everything that decides its code: graph, constants, shapes, versions, processor. Loading one runs
+the code in it, so the folder belongs to the user alone.
 """
 
 from __future__ import annotations

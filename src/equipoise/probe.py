@@ -10,12 +10,15 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, dataclass_transform
 
 import torch
 from torch import Tensor
 
 from .technique import Params, Technique, section
+
+if TYPE_CHECKING:
+    from .probes._along import Along
 
 FAULT, WARNING = "fault", "warning"
 
@@ -49,6 +52,7 @@ class Finding:
     proposed: tuple[Technique, ...]
     false_alarms: str
     source: str
+    course: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what to change that is no recipe entry
 
     @property
     def why(self) -> str:
@@ -72,22 +76,40 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A small look in passing: loss on the fixed rows, mean a² of each layer, root mean square of each ∂L/∂W."""
+
+    step: int
+    loss: float
+    scales: Mapping[str, float]
+    gradients: Mapping[str, float]
+
+
+class Micro(NamedTuple):
+    """Gradients g_i of n equal parts of b rows of the probe batch, elements j: what is needed of their spread."""
+
+    squares: Tensor  # ‖g_i‖², (n,)
+    mean: float  # ‖ḡ‖²
+    rows: int  # b
+    snr: float  # mean over j of ḡ_j²/(mean_i g_ij² − ḡ_j²)
+
+
+@dataclass(frozen=True)
 class Moment:
-    """The training at one step, seen on the fixed probe batch without noise and augmentation."""
+    """The training at one step, seen on the fixed probe batch without noise and augmentation. At the end layers show
+    up to 512 rows, before it some of those that the gradient is taken on."""
 
     step: int
     params: Params
     buffers: Params
     layers: tuple[Layer, ...]
-    norms: Mapping[str, Tensor]  # batch norm → what it is shown in prediction mode (rows, channels)
-    rows: int  # of the probe batch
-    loss: float  # of the objective, without penalties, batch statistics of the probe batch
-    evaluated: float  # the same in prediction mode
+    norms: Mapping[str, Tensor]  # batch norm → what it is shown in prediction mode (rows, channels); {} before the end
+    rows: int  # that layers show
+    loss: float  # of the objective, without penalties, with the statistics of the batch
+    evaluated: float  # the same in prediction mode; NaN before the end
     grads: Params
-    gradient: Callable[[Params], tuple[Params, float]]  # params → gradients and loss on the same batch
-    micro: Tensor  # squared norms (n,) of the gradients of n equal micro-batches
-    micro_mean: float  # squared norm of their mean
-    micro_rows: int  # rows b of a micro-batch
+    gradient: Callable[[Params], tuple[Params, float]]  # params → gradients and loss on the same rows as ``grads``
+    micro: Micro
 
     def weights(self) -> list[tuple[Layer, Tensor, Tensor]]:
         """(layer, W, ∂L/∂W), matrices with units first, of the layers that are trained."""
@@ -97,22 +119,49 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Function:
+    """The trained network in prediction mode."""
+
+    x: tuple[Tensor, ...]  # prepared probe rows; empty where an input is no floating tensor
+    respond: Callable[[tuple[Tensor, ...]], Mapping[str, Tensor]]  # prepared rows → each layer's activation, by row
+    score: Callable[[Mapping[str, Tensor]], float]  # layer → 0/1 by unit kept; accuracy or R² on the probe rows
+    chance: float  # that score of the best constant
+    widths: Mapping[str, int]  # hidden layers whose units can be taken out → their number
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Per-example losses on `stop` (seeds, rows) after equal courses."""
+
+    quarter: Tensor
+    half: Tensor
+    whole: Tensor
+    augmented: Tensor  # on half of the rows
+    augmentation: Technique
+
+
+@dataclass(frozen=True)
 class Trace:
     """What a short training left behind. Arrays have one entry per step unless said otherwise."""
 
     moments: tuple[Moment, ...]  # step 0, a few steps, halfway, the end
+    looks: tuple[Look, ...]  # every 50 steps, and at the moments
     constant: float  # loss of the best constant prediction on the probe batch
     losses: Sequence[float]  # of the training batches, as they were trained on
     norms: Sequence[float]  # Euclidean norm of the whole gradient, before clipping
-    ratios: Mapping[str, Sequence[float]]  # weight → ‖ΔW‖/‖W‖ at some steps
+    ratios: Mapping[str, Sequence[float]]  # weight → ‖ΔW‖/‖W‖ at ``ratio_steps``
+    ratio_steps: Sequence[int]
     turn: Moment  # halfway, where a schedule has not yet taken the rate to nothing
     updated: Params  # parameters one actual update after it
+    line: Along  # the loss along that update
     inputs: tuple[Tensor, ...]  # prepared fit rows, floating ones only
     roles: Mapping[str, Tensor]  # role → what its prepared inputs are like (rows, channels): means per example
     batches: tuple[tuple[tuple[Tensor, ...], Tensor], ...]  # (inputs, targets) of training batches, clean and prepared
     hidden: Mapping[str, Sequence[Tensor]]  # layer → its output (rows, units) in each of ``batches``
-    fit: Sequence[Tensor]  # per-example loss in prediction mode at evenly spread steps, on as many fit rows
-    stop: Sequence[Tensor]  # as stop rows
+    fit: Tensor  # per-example loss in prediction mode at the end, on as many fit rows
+    stop: Sequence[Tensor]  # as stop rows, at the end and at steps before it
+    function: Function  # the network as it is at the end
+    sizes: Sizes | None  # equal courses on fewer rows, where asked for
     recipe: tuple[Technique, ...]
     batch_size: int
     drops: bool  # noise on activations (a technique's or the model's own) acts in training
@@ -184,22 +233,19 @@ class Probe:
         return Measure(self.name(), where, float(value), unit, threshold)
 
     def finding(
-        self, m: Measure, symptom: str, reason: str, proposed: Sequence[Technique] = (), severity: str = FAULT
+        self,
+        m: Measure,
+        symptom: str,
+        reason: str,
+        proposed: Sequence[Technique] = (),
+        severity: str = FAULT,
+        course: Mapping[str, Any] | None = None,
     ) -> Finding:
         alarms, source = section(type(self), "Known false alarms"), section(type(self), "Source")  # pyright: ignore[reportArgumentType]
         return Finding(
-            self.name(),
-            severity,
-            m.where,
-            m.value,
-            m.unit,
-            m.threshold,
-            symptom,
-            reason,
-            tuple(proposed),
-            alarms,
-            source,
-        )
+            self.name(), severity, m.where, m.value, m.unit, m.threshold, symptom, reason, tuple(proposed), alarms,
+            source, course or {},
+        )  # fmt: skip
 
 
 def of_unit(measures: Sequence[Measure], unit: str) -> dict[str, Measure]:

@@ -54,6 +54,11 @@ def at_step(block: Now, i: int) -> Now:
     return block._replace(**{f: tree.member(getattr(block, f), i) for f in MOVING})
 
 
+def first_step(block: Now) -> Now:
+    """The block of its first step alone."""
+    return block._replace(**{f: tree.head(getattr(block, f), 1) for f in MOVING})
+
+
 State = dict[str, Any]  # params, buffers, own: {technique key: its state}
 
 
@@ -220,16 +225,6 @@ class Program:
             return At(self.net, noise(key, WHOLE, 0), host=host.get(key), fitted=fitted, task=self.objective.task)
 
         return self.objective.sample(state, x, techniques, const.fitted, at, noise)
-
-    def has_compiled(self, kind: str) -> bool:
-        """Is there compiled code for runs executed in this way?"""
-        return any(k[0] == kind for k in self.compiled)
-
-    def ready_for(self, runs: int) -> int:
-        """Of stacks of which compiled code exists, the size that fills up best with ``runs``; 0 where none fits well."""
-        sizes = {k[1] for k in self.compiled if k[0] == "stacked"}
-        waste = {n: -runs % n for n in sizes if -runs % n <= runs}
-        return min(waste, key=waste.__getitem__, default=0)
 
     def gates_for(self, open_: frozenset[str]) -> frozenset[str]:
         """Gates to leave open: those of compiled code that fits, else all that may be."""

@@ -1,7 +1,8 @@
 """Tracing the pure step into one graph, and splitting off its arithmetic on scalars.
 
-Knobs, rate and clock are scalars of a run: what is computed from them alone (bias corrections, warmed-up strengths) would
-otherwise be computed again for every few elements of the parameters, because a compiler fuses it into the loops over them.
+Knobs, rate and clock are scalars of a run: what is computed from them alone (bias corrections, warmed-up strengths)
+would otherwise be computed again for every few elements of the parameters, because a compiler fuses it into the loops
+over them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch.utils import _pytree as pytree
 
 
 def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule, Any]:
-    """``step`` as a flat graph (leaves of ``args`` → leaves of its result), and the structure of the result. No transform
-    and no Python of ours is left in it."""
+    """``step`` as a flat graph (leaves of ``args`` → leaves of its result), and the structure of the result. No
+    transform and no Python of ours is left in it."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     leaves, spec = pytree.tree_flatten(args)
@@ -79,6 +80,6 @@ def split_scalars(graph: GraphModule, sources: Sequence[int], largest: int) -> S
 
 
 def over_steps(scalars: GraphModule, moving: Sequence[bool], args: Sequence[Tensor]) -> GraphModule:
-    """The graph of scalars for all steps of a block at once; ``moving``: which arguments have a leading axis of steps."""
+    """The graph of scalars for all steps of a block at once; ``moving``: which arguments have an axis of steps."""
     mapped = torch.vmap(scalars, in_dims=tuple(0 if m else None for m in moving))
     return trace(lambda *given: [v.contiguous() for v in mapped(*given)], tuple(args))[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equipoise.probes.gradient_noise import NoiseScale, noise_scale, pooled
+from equipoise.probes.gradient_noise import NoiseScale, evidence, noise_scale, norm_test, pooled, signal_to_noise
 
 
 def of(grads: Tensor, rows: int = 1) -> NoiseScale:
@@ -23,6 +23,19 @@ def test_four_gradients():
     assert found.noise == pytest.approx(7 / 3, rel=1e-14)
     assert found.noise == pytest.approx(float(torch.cov(grads.T).trace()), rel=1e-14)
     assert found.scale == pytest.approx(0.636364, abs=1e-6)
+
+
+def test_signal_to_noise_evidence_and_norm_test_of_the_four():
+    grads = torch.tensor([[3.0, 0.0], [1.0, 2.0], [2.0, 1.0], [2.0, -1.0]], dtype=torch.float64)
+    snr = signal_to_noise(list(grads))
+    assert snr == pytest.approx(4.1, rel=1e-14)
+    assert evidence(snr, 4) == pytest.approx(-11.3, rel=1e-14)
+    assert norm_test(of(grads), float(grads.mean(0).square().sum()), 4) == pytest.approx(0.370479, abs=5e-7)
+    direct = 1 - 4 * float((grads.mean(0).square() / grads.var(0)).mean())  # as Mahsereci et al. write it
+    assert evidence(snr, 4) == pytest.approx(direct, rel=1e-14)
+    constant = torch.tensor([7.0, 7.0, 7.0, 7.0], dtype=torch.float64)[:, None]  # without spread: left out
+    assert signal_to_noise(list(torch.cat([grads, constant], 1))) == pytest.approx(snr)
+    assert math.isnan(signal_to_noise(list(constant)))
 
 
 def test_noise_without_signal_is_undefined():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equipoise.probes.landscape import along
+from equipoise.probes._along import along
 
 H = torch.tensor([1.0, 10.0], dtype=torch.float64)
 

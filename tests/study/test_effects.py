@@ -282,6 +282,22 @@ class TestBeside:
         failed[(design.matrix[:, 0] == 2) & (design.matrix[:, 1] == 1), 0] = True
         assert failures(design, failed) == {"norm[batch]": 6, "norm[layer]": 1, "B": 4}
 
+    def test_groups_take_the_place_of_examples(self) -> None:
+        """Rows of a group move together: counted as rows the interval is too narrow, counted as groups it covers."""
+        design, rng = make_design([Factor(x, ("none", x)) for x in "ABC"], seed=1), np.random.default_rng(8)
+        groups, covered = np.repeat(np.arange(20), 15), {"rows": 0, "groups": 0}
+        for _ in range(400):
+            shared = rng.normal(0, 1.0, (20,))[groups] * design.coded[:, :1] / 2  # a response of the group to A
+            y = shared[:, None] + rng.normal(0, 0.02, (8, 3, 1)) + rng.normal(0, 0.3, (8, 3, 300))
+            for name, scores in (("rows", y), ("groups", grouped(y, groups))):
+                row = stats.interval(scores, design.weights)
+                covered[name] += bool(row.low[0] <= 0.0 <= row.high[0])
+        assert covered["rows"] / 400 < 0.7
+        assert covered["groups"] / 400 > 0.95 - 5 * math.sqrt(0.95 * 0.05 / 400)
+        got = effects(design, {"loss": 2.0 + grouped(y, groups)}, primary="loss", smallest=0.01, unit="groups")
+        assert "groups" in got.row("A").advice and "examples" not in got.row("A").advice
+        assert "unit" not in got.row("A").as_json()
+
     def test_groups_have_cluster_robust_errors(self) -> None:
         import statsmodels.api as sm
 

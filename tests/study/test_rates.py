@@ -90,6 +90,29 @@ def test_pays_only_at_the_highest_rate() -> None:
     assert by_rate(DESIGN, y, LADDER, "higher")[0].note == "pays only at ×0.25; costs only at ×4"
 
 
+def test_what_rounding_leaves_is_no_effect() -> None:
+    """A technique that changes nothing, bit for bit at ×1 and but for rounding at the other rates, pays nowhere."""
+    rng = np.random.default_rng(6)
+    small = make_design([Factor(x, ("none", x)) for x in "AB"], seed=3)
+    y = rng.normal(1.0, 0.3, (1, 3, 3, 40)) + 0.4 * small.matrix[:, 1, None, None, None]
+    y[small.matrix[:, 0] == 1, 0] -= 1e-9 + rng.normal(0, 1e-11, (3, 40))
+    y[small.matrix[:, 0] == 1, 2] += 1e-9 + rng.normal(0, 1e-11, (3, 40))
+    row = by_rate(small, y, LADDER, "lower", smallest=0.0)[0]
+    assert row.high[0] < 0 < row.low[2], "the plan of this test: intervals that leave zero out"
+    assert (row.effect[1], row.low[1], row.high[1]) == (0.0, 0.0, 0.0)
+    assert row.note == "no effect beyond rounding at ×0.25, ×1, ×4"
+    still = by_rate(small, np.repeat(y[:, 1:2], 3, axis=1), LADDER, "lower")[0]
+    assert still.change == 0.0 and np.isnan(still.change_p)
+
+
+def test_effects_that_do_not_matter_are_not_said_to_pay() -> None:
+    rng = np.random.default_rng(7)
+    y = rng.normal(1.0, 0.001, (16, 3, 3, 40))
+    y[DESIGN.matrix[:, 0] == 1, 2] -= 0.01
+    assert by_rate(DESIGN, y, LADDER, "lower", smallest=0.005)[0].note == "pays only at ×4"
+    assert by_rate(DESIGN, y, LADDER, "lower", smallest=0.02)[0].note == ""
+
+
 def test_refusals() -> None:
     with pytest.raises(EquipoiseError, match="at least 2"):
         cross_fitted(DESIGN, np.ones((16, 3, 1)), LADDER)

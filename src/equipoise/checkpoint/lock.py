@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,8 @@ from typing import Any, Self
 from ..errors import EquipoiseError
 
 NAME = "lock"
+TRIES, PAUSE = 5, 0.02  # somebody may hold it for a moment only to see whether it is held
+TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -23,10 +26,12 @@ class Lock:
     """An exclusive lock on ``path``, which is made where it is not there and holds who has it, for people to read.
 
     By flock(2), on Windows by msvcrt; on a file system that has no locks it holds nothing and refuses nobody.
+    ``real``: it is held, and the system sees to it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.real = False
         self._handle: int | None = None
 
     def acquire(self) -> Self:
@@ -35,7 +40,7 @@ class Lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                _lock(handle)
+                self.real = _lock(handle)
                 if _same(handle, self.path):  # else its last holder removed it meanwhile: take the new one
                     os.truncate(handle, 0)
                     os.write(handle, f"process {os.getpid()} on {platform.node()}\n".encode())
@@ -49,7 +54,7 @@ class Lock:
         """Let it go; the file stays, for removing it is its folder's business."""
         if self._handle is not None:
             os.close(self._handle)
-            self._handle = None
+            self._handle, self.real = None, False
 
     def __enter__(self) -> Self:
         return self.acquire()
@@ -86,14 +91,21 @@ def refuse_in_use(folder: Path) -> None:
             raise Busy(f"{folder} is in use by {holder(path)}: wait for it, stop it, or choose another folder.")
 
 
-def _lock(handle: int) -> None:
-    try:
-        _system_lock(handle)
-    except OSError as e:
-        if e.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            raise Busy("held by another process.") from None
-        if e.errno not in UNSUPPORTED:
-            raise
+def _lock(handle: int) -> bool:
+    """True where it is held, False where there are no locks; raises `Busy`."""
+    for left in reversed(range(TRIES)):
+        try:
+            _system_lock(handle)
+            return True
+        except OSError as e:
+            if e.errno in UNSUPPORTED:
+                return False
+            if e.errno not in TAKEN:
+                raise
+            if not left:
+                raise Busy("held by another process.") from None
+        time.sleep(PAUSE)
+    raise AssertionError("unreachable")
 
 
 def _same(handle: int, path: Path) -> bool:

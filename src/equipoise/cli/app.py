@@ -40,13 +40,21 @@ def study(
     data_dir: F.DataDir = None, out: F.Out = None, resume: F.Resume = False, overwrite: F.Overwrite = False,
     quiet: F.Quiet = False, json_: F.Json = False,
     techniques: Annotated[str | None, typer.Option(help="comma list; A|B gives levels; default: by the data")] = None,
-    seeds: Annotated[int, typer.Option(help="seed blocks, at least 2")] = 3,
+    seeds: Annotated[int | None, typer.Option(help="seed blocks, at least 2 (default 3)")] = None,
     smallest: Annotated[float | None, typer.Option(help="smallest effect of interest, in the metric's unit")] = None,
     lr: Annotated[str, typer.Option(help="ladder (each arm at its own best of ×¼, ×1, ×4) or fixed")] = "ladder",
     no_trade: Annotated[bool, typer.Option("--no-trade", help="skip the runs for bias² and variance")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="print cost and what could be detected; train nothing")] = False,
+    budget: F.Budget = None,
+    looks: F.LooksAt = None,
+    more: F.More = None,
 ) -> None:  # fmt: skip
     """Tell which techniques pay, in a randomized factorial experiment; recommend, confirm on fresh seeds."""
+    if plan:
+        from .planning import plan_command
+
+        plan_command(data, ctx.params)
+        return
     from .studying import study_command
 
     study_command(data, ctx.params)

@@ -35,3 +35,16 @@ Resume = Annotated[bool, typer.Option("--resume", help="go on with, or show, wha
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is in --out")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Budget = Annotated[
+    str | None, typer.Option(help="a time such as 2h or 30m: the largest study that fits", metavar="TIME")
+]
+LooksAt = Annotated[
+    str | None,
+    typer.Option(
+        "--looks", metavar="S,S",
+        help="seed blocks at each look at which the study may be read and ended, such as 3,6,9 (or how many looks)",
+    ),
+]  # fmt: skip
+More = Annotated[
+    int | None, typer.Option("--more", help="add seed blocks to the finished study in --out, up to a declared look")
+]

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EquipoiseError
 
+RESTART = ("--resume", "--overwrite")
+OURS = ("run.json", "study.json", "study.sqlite", "recipe.yaml", "checkpoint")  # a folder with one of them is ours
+
 if TYPE_CHECKING:
     from ..data import Data
     from ..plan import Options
@@ -99,6 +102,8 @@ def options(flags: dict[str, Any]) -> Options:
 
 def folder(flags: dict[str, Any], name: str, finished: str) -> tuple[Path, bool]:
     """The folder to write, and whether it holds a finished result already (``finished``: the file written last)."""
+    from ..checkpoint.lock import refuse_in_use
+
     given = flags.get("out")
     if given is None and flags.get("resume"):
         raise EquipoiseError("--resume: name the folder to go on with, --out FOLDER.")
@@ -117,8 +122,9 @@ def folder(flags: dict[str, Any], name: str, finished: str) -> tuple[Path, bool]
             raise EquipoiseError(
                 f"--out {given} is not empty: add --resume to go on with it, or --overwrite to replace it."
             )
-        if not any((path / f).exists() for f in ("run.json", "study.json", "recipe.yaml", "checkpoint")):
+        if not any((path / f).exists() for f in OURS):
             raise EquipoiseError(f"--out {given} holds files that are no run or study: choose another folder.")
+        refuse_in_use(path)
         shutil.rmtree(path)
     return path, False
 
@@ -130,6 +136,12 @@ def command(arguments: Sequence[str] | None = None) -> str:
 
 def command_to_resume(path: Path, arguments: Sequence[str] | None = None) -> str:
     """The command line that goes on with what this one began in ``path``."""
-    given = [a for a in (sys.argv[1:] if arguments is None else arguments) if a not in ("--resume", "--overwrite")]
+    given = [a for a in _without_more(sys.argv[1:] if arguments is None else arguments) if a not in RESTART]
     named = any(a == "--out" or a.startswith("--out=") for a in given)
     return command([*given, *([] if named else ["--out", str(path)]), "--resume"])
+
+
+def _without_more(arguments: Sequence[str]) -> list[str]:
+    """Without ``--more S``: once begun, the seed blocks added belong to the study."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    return [a for before, a in pairs if before != "--more" and a != "--more" and not a.startswith("--more=")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .diagnose import Course, Diagnosis, diagnose, doctor
+from .course import Course
+from .diagnose import Diagnosis, diagnose, doctor
 
 __all__ = ["Course", "Diagnosis", "diagnose", "doctor"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,14 +13,17 @@ from torch import Tensor
 from .. import rng
 from ..cohort import Cohort
 from ..feed import select
-from ..probe import Layer, Moment
+from ..probe import Function, Layer, Look, Micro, Moment
+from ..probes.activation_profile import second_moment
+from ..probes.gradient_noise import signal_to_noise
+from ..probes.gradient_profile import rms
 from ..sites.network import Pass
 from ..step import State
 from ..technique import At, Batch, Params
 from . import observe
 
 ROWS = 512  # of the probe batch
-MICRO = 8  # micro-batches it is divided into for the noise of the gradient
+PARTS, PART = 2, 64  # equal parts of it that gradients are taken on, and their rows
 
 
 class Bench:
@@ -32,6 +37,9 @@ class Bench:
         fit = cohort.feed.rows[0]
         self.rows = fit[rng.permutation(seed, "probe", len(fit)).to(fit.device)[:ROWS]]
         self.batch = self.prepared(self.rows)
+        n = min(PART, len(self.rows) // PARTS)
+        cuts = [slice(i * n, (i + 1) * n) for i in range(PARTS)] if n > 1 else [slice(0, None)]
+        self.parts = [Batch(*(select(v, c) for v in self.batch)) for c in cuts]
 
     def prepared(self, rows: Tensor) -> Batch:
         """Rows as the network and the objective see them, without augmentation, mixing and smoothing."""
@@ -44,9 +52,10 @@ class Bench:
 
     # --- pure calls ---------------------------------------------------------------------------------------------------
     def output(self, state: State, params: Params, x: Any, training: bool) -> Tensor:
-        """Network outputs without noise; new buffers are dropped."""
+        """Decoded network outputs without noise; new buffers are dropped."""
         quiet = Pass(self.techniques, lambda key: self._at(state, key))
-        return self.net.call(self.net.held(params, self.techniques), dict(state["buffers"]), x, quiet, training)[0]
+        out = self.net.call(self.net.held(params, self.techniques), dict(state["buffers"]), x, quiet, training)[0]
+        return self.program.coding.decode(out, self.objective.task)
 
     def _at(self, state: State, key: str) -> At:
         fitted, own = self.const.fitted.get(key, {}), state["own"].get(key, {})
@@ -61,15 +70,6 @@ class Bench:
         at = self._at(state, key)._replace(forward=lambda x: self.output(state, params, x, True))
         return self.techniques[key].loss(output, batch, at)
 
-    def gradient(self, state: State, params: Params, batch: Batch) -> tuple[Params, float]:
-        """∂loss/∂parameters (zeros where none reaches) and the loss."""
-        leaves = {k: v.detach().clone().requires_grad_() for k, v in params.items()}
-        with observe.untouched(self.net), torch.enable_grad():
-            loss = self.loss(state, leaves, batch)
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        grads = {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(leaves.items(), found, strict=True)}
-        return {k: g.detach() for k, g in grads.items()}, float(loss.detach())
-
     def constant(self, state: State) -> float:
         """Loss of the best constant prediction: class shares (as logits, or as they are) or the mean target."""
         y = self.batch.y.mean(0, keepdim=True)
@@ -78,41 +78,108 @@ class Bench:
             each = [self._objective(state, c.expand_as(self.batch.y), self.batch, state["params"]) for c in candidates]
         return min(v for v in map(float, each) if not math.isnan(v))
 
-    # --- a moment -----------------------------------------------------------------------------------------------------
+    # --- gradients ----------------------------------------------------------------------------------------------------
+    def _part(self, state: State, params: Params, batch: Batch) -> tuple[Params, float]:
+        """∂loss/∂parameters (zeros where none reaches) and the loss on one part."""
+        leaves = {k: v.detach().requires_grad_() for k, v in params.items()}
+        with torch.enable_grad():
+            loss = self.loss(state, leaves, batch)
+            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        grads = {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(leaves.items(), found, strict=True)}
+        return {k: g.detach() for k, g in grads.items()}, float(loss.detach())
+
+    def gradient(self, state: State, params: Params) -> tuple[Params, float]:
+        """Gradient and loss, means over the parts."""
+        with observe.untouched(self.net):
+            return _mean([self._part(state, params, part) for part in self.parts])
+
+    def _seen_gradients(self, state: State) -> tuple[tuple[Layer, ...], list[tuple[Params, float]]]:
+        """The one pass of a look: layers on the first part, gradients and losses of all."""
+        params = state["params"]
+        seen = observe.observe(self.net, lambda: self._part(state, params, self.parts[0]))
+        with observe.untouched(self.net):
+            rest = [self._part(state, params, part) for part in self.parts[1:]]
+        return observe.layers(self.net, seen), [seen.result, *rest]
+
+    # --- looks and moments --------------------------------------------------------------------------------------------
+    @property
+    def state(self) -> State:
+        return self.cohort.executor.member(self.cohort.state, 0)
+
+    def look(self, step: int) -> Look:
+        """A small look at the run as it is now."""
+        layers, each = self._seen_gradients(self.state)
+        return look_of(step, layers, *_mean(each))
+
     def moment(self, step: int) -> Moment:
         """The run as it is now."""
-        state: State = self.cohort.executor.member(self.cohort.state, 0)
-        params, batch = state["params"], self.batch
-        grads, loss = self.gradient(state, params, batch)
-        with observe.untouched(self.net), torch.no_grad():
-            evaluated = float(self.loss(state, params, batch, training=False))
-        micro, mean, rows = self._micro(state)
+        state = self.state
+        layers, each = self._seen_gradients(state)
+        grads, loss = _mean(each)
+        part = len(self.parts[0].y)
         return Moment(
-            step, params, state["buffers"], self.layers(state, batch.x), self.norms(state), len(self.rows), loss,
-            evaluated, grads, lambda p: self.gradient(state, p, batch), micro, mean, rows,
+            step, dict(state["params"]), dict(state["buffers"]), layers, {}, part, loss, math.nan, grads,
+            lambda p: self.gradient(state, p), _micro([g for g, _ in each], part),
         )  # fmt: skip
 
-    def layers(self, state: State, x: Any) -> tuple[Layer, ...]:
-        """Layer by layer, in training mode."""
-        return observe.layers(self.net, self._observed(state, x, True))
+    def completed(self, m: Moment) -> Moment:
+        """A moment of the run as it is now with layers, losses and batch norms on all rows of the probe batch."""
+        state, params = self.state, m.params
+        seen = self._observed(lambda: self.loss(state, params, self.batch))
+        layers, loss = observe.layers(self.net, seen), float(seen.result)
+        seen = self._observed(lambda: self.loss(state, params, self.batch, training=False))
+        norms = observe.norms(self.net, self.techniques, params, seen)
+        return replace(m, layers=layers, norms=norms, rows=len(self.rows), loss=loss, evaluated=float(seen.result))
 
-    def norms(self, state: State) -> dict[str, Tensor]:
-        """What the batch norms are shown in prediction mode."""
-        seen = self._observed(state, self.batch.x, False)
-        return observe.norms(self.net, self.techniques, state["params"], seen)
+    def layers(self, state: State, x: Any, training: bool = True) -> tuple[Layer, ...]:
+        """Layer by layer."""
+        return observe.layers(self.net, self._observed(lambda: self.output(state, state["params"], x, training)))
 
-    def _observed(self, state: State, x: Any, training: bool) -> Any:
-        return observe.observe(self.net, lambda: self.output(state, state["params"], x, training))
+    def _observed(self, forward: Any, keep: Mapping[str, Tensor] | None = None) -> observe.Seen:
+        with torch.no_grad():
+            return observe.observe(self.net, forward, keep)
 
-    def _micro(self, state: State) -> tuple[Tensor, float, int]:
-        """Squared norms of the gradients of equal parts of the probe batch, of their mean, and the rows of a part."""
-        n = min(MICRO, len(self.rows) // 2)
-        rows = len(self.rows) // max(n, 1)
-        squares, total = [], {}
-        for i in range(n):
-            part = Batch(*(select(v, slice(i * rows, (i + 1) * rows)) for v in self.batch))
-            g, _ = self.gradient(state, state["params"], part)
-            squares.append(sum(float(v.double().square().sum()) for v in g.values()))
-            total = {k: v.double() + total.get(k, 0.0) for k, v in g.items()}
-        mean = sum(float((v / n).square().sum()) for v in total.values())
-        return torch.tensor(squares, dtype=torch.float64), mean, rows
+    # --- the trained network ------------------------------------------------------------------------------------------
+    def function(self) -> Function:
+        """The network as it is now, in prediction mode, to be asked at other inputs and without some of its units."""
+        state, x = self.state, self.batch.x
+        inputs = x if isinstance(x, tuple) else (x,)
+        floating = all(v.is_floating_point() for v in inputs)
+
+        def respond(rows: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
+            seen = self.layers(state, rows if isinstance(x, tuple) else rows[0], training=False)
+            return {s.name: s.a.reshape(len(rows[0]), -1) for s in seen if len(s.a) % len(rows[0]) == 0}
+
+        def score(keep: Mapping[str, Tensor]) -> float:
+            return self._score(self._observed(lambda: self.output(state, state["params"], x, False), keep).result)
+
+        hidden = [s for s in self.layers(state, x, training=False) if s.activation and not s.is_output]
+        y = self.batch.y
+        chance = float(y.mean(0).max()) if self.objective.task == "classify" else 0.0
+        return Function(inputs if floating else (), respond, score, chance, {s.name: s.a.shape[-1] for s in hidden})
+
+    def _score(self, output: Tensor) -> float:
+        """Accuracy, or the share of the targets' variance explained."""
+        y = self.batch.y.double()
+        if self.objective.task == "classify":
+            p = self.techniques[self.objective.loss_key].probabilities(output)
+            return float((p.argmax(1) == y.argmax(1)).double().mean())
+        return 1 - float((output.double() - y).square().mean() / (y - y.mean(0)).square().mean())
+
+
+def look_of(step: int, layers: tuple[Layer, ...], grads: Params, loss: float) -> Look:
+    """What a look keeps of a pass."""
+    scales = {s.name: second_moment(s.a) for s in layers}
+    return Look(step, loss, scales, {s.name: rms(grads[s.weight]) for s in layers if s.weight in grads})
+
+
+def _mean(each: list[tuple[Params, float]]) -> tuple[Params, float]:
+    grads = {k: sum(g[k] for g, _ in each) / len(each) for k in each[0][0]}
+    return grads, sum(loss for _, loss in each) / len(each)  # type: ignore[return-value]
+
+
+def _micro(grads: list[Params], rows: int) -> Micro:
+    flat = [torch.cat([v.flatten() for v in g.values()]) for g in grads]
+    mean = sum(flat[1:], flat[0]) / len(flat)
+    squares, square = (torch.stack([v.square().sum(dtype=torch.float64) for v in each]) for each in (flat, [mean]))
+    return Micro(squares, float(square), rows, signal_to_noise(flat))

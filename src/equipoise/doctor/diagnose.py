@@ -9,38 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from .. import probes, schemas
 from ..cohort import Cohort
-from ..errors import EquipoiseError
-from ..feed import Schedule
 from ..plan import Member, Options, group, threads
 from ..probe import Finding, Measure, Trace
 from ..programs import make_program
 from ..recipe import Recipe, resolve
 from ..reference import reference_recipe
-from ..training import checked_seed
+from .course import Course
 from .mend import Mended, mend
 from .watch import Watched, Watcher
 
 if TYPE_CHECKING:
     from ..data import Data
-
-
-@dataclass(frozen=True)
-class Course:
-    """The short training the doctor looks at: steps, seed, rows a batch, and their order ("each", "once", "never")."""
-
-    steps: int = 200
-    seed: int = 0
-    batch_size: int = 64
-    shuffle: str = "each"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise EquipoiseError(f"steps={self.steps!r}: at least one step of training; 200 tell most.")
-        checked_seed(self.seed)
-
-    def schedule(self, rows: int) -> Schedule:
-        per_epoch = len(Schedule(1, self.batch_size).batches(rows))
-        return Schedule(-(-self.steps // per_epoch), self.batch_size, self.shuffle)
 
 
 @dataclass(frozen=True)
@@ -121,8 +100,7 @@ def diagnose(
         findings += probe.judge(mine, trace)
     mended = None
     if fix and findings:
-        schedule = course.schedule(len(data.rows["fit"]))
-        mended = mend(model, recipe, findings, data, schedule, course.seed, options)
+        mended = mend(model, recipe, findings, data, course, options)
     seconds = time.perf_counter() - began
     return Diagnosis(tuple(findings), tuple(measures), course.steps, seconds, recipe, mended)
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import metrics, probes, stats
 from ..errors import EquipoiseError
-from ..feed import Schedule
 from ..plan import Member, Options
 from ..probe import Finding
 from ..recipe import Recipe, resolve
 from ..technique import Technique, slot_of
 from ..training import train_members
+from .course import Course
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -35,6 +35,7 @@ class Mended:
     low: float
     high: float
     seeds: int
+    course: Mapping[str, Any] = field(default_factory=dict)  # what was changed that is no recipe entry
 
     @property
     def remedy(self) -> bool:
@@ -44,13 +45,17 @@ class Mended:
         return {"gap_closed": self.gap_closed, "low": self.low, "high": self.high, "seeds": self.seeds}
 
 
+def first_causes(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that no other one explains."""
+    found = {f.probe for f in findings}
+    return [f for f in findings if not found & set(probes.find(f.probe).follows)]
+
+
 def with_proposals(recipe: Recipe, findings: Sequence[Finding]) -> Recipe:
     """The recipe with what the findings propose that no other finding explains, first causes first: one entry per slot,
     conflicts left out."""
     taken: set[str] = set()
-    found = {f.probe for f in findings}
-    causes = [f for f in findings if not found & set(probes.find(f.probe).follows)]
-    for entry in (t for f in causes for t in f.proposed):
+    for entry in (t for f in first_causes(findings) for t in f.proposed):
         place = slot_of(entry) or entry.key
         if place not in taken:
             try:
@@ -78,16 +83,17 @@ def closed(given: Sequence[float], mended: Sequence[float]) -> tuple[float, floa
 
 
 def mend(
-    model: Any, recipe: Recipe, findings: Sequence[Finding], data: Data, schedule: Schedule, seed: int, options: Options
+    model: Any, recipe: Recipe, findings: Sequence[Finding], data: Data, course: Course, options: Options
 ) -> Mended | None:
-    """Train the set-up as given and with the proposed entries on paired seeds; None where nothing is proposed."""
+    """Train the set-up as given and with what is proposed on paired seeds; None where nothing is proposed."""
     proposed = with_proposals(recipe, findings)
-    if proposed == recipe:
+    changes = {k: v for f in first_causes(findings) for k, v in f.course.items()}
+    if proposed == recipe and not changes:
         return None
     metric = metrics.primary(data.task)
     losses = []
-    for r in (recipe, proposed):
-        members = [Member(resolve(r, data.task), seed + i) for i in range(SEEDS)]
-        runs = train_members(model, members, data, schedule, options)
+    for r, c in ((recipe, course), (proposed, course.changed(changes))):
+        members = [Member(resolve(r, data.task), course.seed + i) for i in range(SEEDS)]
+        runs = train_members(model, members, data, c.schedule(len(data.rows["fit"])), options)
         losses.append([run.score("stop")[metric] for run in runs])
-    return Mended(proposed, *closed(*losses), SEEDS)
+    return Mended(proposed, *closed(*losses), SEEDS, changes)

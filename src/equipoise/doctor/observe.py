@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ _ADDS = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Te
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What one pass showed. Tensors are kept so that their identities stay unique."""
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
@@ -37,6 +37,7 @@ class _Seen:
     maker: dict[int, str] = field(default_factory=dict)  # id of a tensor → the site it comes from
     normed: dict[str, Tensor] = field(default_factory=dict)  # own batch norm → its input (rows, channels)
     kept: list[Any] = field(default_factory=list)
+    result: Any = None  # of what was run
 
     def follows(self, source: Any, result: Any) -> None:
         """``result`` is still the output of the site that made ``source``."""
@@ -46,17 +47,20 @@ class _Seen:
 
 
 class _Watch(TorchFunctionMode):
-    """Notes which activation a site's output goes into, behind normalizations and residual additions."""
+    """Notes which activation a site's output goes into, behind normalizations and residual additions. ``keep``: site →
+    a factor for each of its units, by which that activation is multiplied."""
 
-    def __init__(self, seen: _Seen) -> None:
+    def __init__(self, seen: Seen, keep: Mapping[str, tuple[Site, Tensor]]) -> None:
         super().__init__()
-        self._seen = seen
+        self._seen, self._keep = seen, keep
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         kind = ACTIVATIONS.get(func)
         if kind is not None and args:
             site = self._seen.maker.get(id(args[0]))
+            if site in self._keep:
+                out = out * _in_place(out, *self._keep[site])
             if site is not None and site not in self._seen.activations:
                 self._seen.activations[site] = (kind, out.detach().clone())
             self._seen.kept.append(out)
@@ -78,9 +82,11 @@ def untouched(net: Network) -> Iterator[None]:
             m.training = training
 
 
-def observe(net: Network, forward: Callable[[], Any]) -> _Seen:
-    """Run ``forward`` (a pass through ``net``) and note every site's first input and output, and its activation."""
-    seen, handles = _Seen(), []
+def observe(net: Network, forward: Callable[[], Any], keep: Mapping[str, Tensor] | None = None) -> Seen:
+    """Run ``forward`` (a pass through ``net``) and note every site's first input and output, and its activation.
+    ``keep``: site → 1 or 0 for each of its units; the activations of those with 0 are taken out."""
+    seen, handles = Seen(), []
+    factors = {s.name: (s, keep[s.name]) for s in net.sites if keep and s.name in keep}
 
     def at_site(site: Site) -> Any:
         def hook(_: nn.Module, args: Any, out: Any) -> None:
@@ -108,15 +114,15 @@ def observe(net: Network, forward: Callable[[], Any]) -> _Seen:
         if isinstance(m, (*NORMS, *BATCH_NORMS)):
             handles.append(m.register_forward_hook(at_norm(name)))
     try:
-        with untouched(net), torch.no_grad(), _Watch(seen):
-            forward()
+        with untouched(net), _Watch(seen, factors):
+            seen.result = forward()
     finally:
         for h in handles:
             h.remove()
     return seen
 
 
-def layers(net: Network, seen: _Seen) -> tuple[Layer, ...]:
+def layers(net: Network, seen: Seen) -> tuple[Layer, ...]:
     """The layers of a pass, in execution order."""
     ends = {max(r.sites) for r in net.residuals if r.sites}
     found = []
@@ -130,7 +136,7 @@ def layers(net: Network, seen: _Seen) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def norms(net: Network, techniques: dict[str, Technique], params: Params, seen: _Seen) -> dict[str, Tensor]:
+def norms(net: Network, techniques: dict[str, Technique], params: Params, seen: Seen) -> dict[str, Tensor]:
     """What each batch norm is shown in a pass, the user's own and those of techniques, by the prefix of its buffers."""
     found = dict(seen.normed)
     for site in net.sites:
@@ -144,3 +150,10 @@ def norms(net: Network, techniques: dict[str, Technique], params: Params, seen: 
 
 def _units_last(v: Tensor, site: Site) -> Tensor:
     return v.movedim(site.channel % v.dim(), -1).flatten(0, -2)
+
+
+def _in_place(v: Tensor, site: Site, units: Tensor) -> Tensor:
+    """One number per unit, shaped to multiply ``v``."""
+    shape = [1] * v.dim()
+    shape[site.channel % v.dim()] = -1
+    return units.to(v).view(shape)

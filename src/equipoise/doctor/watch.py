@@ -8,21 +8,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
-from .. import metrics, tree
+from .. import metrics
 from ..cohort import Cohort
 from ..executor import Single, of_run
 from ..feed import select
 from ..gradients import by_autograd
-from ..probe import Moment, Trace
+from ..probe import Look, Moment, Sizes, Trace
+from ..probes._along import along
 from ..step import Const, Now, Program, State
-from .bench import ROWS, Bench
+from .bench import ROWS, Bench, look_of
 
 EARLY = 3  # steps after which what starts at zero on purpose has moved
-EVERY = 5  # steps between two looks at the size of the update
-LOOKS = 8  # evaluations of fit and stop loss
+EVERY = 50  # steps between two looks
+RATIOS = 25  # steps between two notes of the size of the update
+EVALUATIONS = (5, 6, 7, 8)  # eighths of the course after which the loss on stop is evaluated
 BATCHES = 16  # batches compared with each other
 INPUTS = 8192  # fit rows whose scale is read
+SHIFTED = 2048  # rows of a role compared with fit: chance alone then gives no distance of a tenth
+LENGTHS = [0.5 * 8 ** (i / 7) for i in range(8)]  # along the update, evenly spaced in their logarithm
 
 
 class Watched(Single):
@@ -34,6 +39,7 @@ class Watched(Single):
         super().__init__(program)
         self.norms: list[Tensor] = []
         self.ratios: dict[str, list[Tensor]] = {s.weights[0]: [] for s in program.net.sites if s.weights}
+        self.ratio_steps: list[int] = []
         self._steps = 0
 
     def _alone(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
@@ -43,7 +49,8 @@ class Watched(Single):
                 new, loss = self.program.step(state, const, now, self._noting)
         else:
             new, loss = self.program.step(state, const, now, self._noting)
-        if self._steps % EVERY == 0 or self._steps < EVERY:
+        if self._steps % RATIOS == 0 or self._steps < 5:
+            self.ratio_steps.append(self._steps)
             for name, seen in self.ratios.items():
                 if name in state["params"]:
                     old = state["params"][name]
@@ -57,7 +64,7 @@ class Watched(Single):
         def value_and_grad(params: Any) -> Any:
             grads, rest = plain(params)
             if len(self.norms) == self._steps:  # a second gradient in one step (SAM) is not counted again
-                self.norms.append(tree.norm(grads))
+                self.norms.append(get_total_norm(list(grads.values())))
             return grads, rest
 
         return value_and_grad
@@ -69,43 +76,46 @@ class Watcher:
     def __init__(self, cohort: Cohort, steps: int, seed: int) -> None:
         self.cohort, self.steps = cohort, steps
         self.bench = Bench(cohort, seed)
+        self.constant = self.bench.constant(self.bench.state)
         self.losses: list[Tensor] = []
         self.moments: list[Moment] = []
-        self.fit: list[Tensor] = []
+        self.looks: list[Look] = []
         self.stop: list[Tensor] = []
         self.now: Now | None = None
         self.turn: tuple[Moment, Any] | None = None  # halfway, and the parameters one update later
         self.failed = ""
 
-    def trace(self) -> Trace:
+    def trace(self, sizes: Sizes | None = None) -> Trace:
+        """Train, where that is not done yet, and measure what needs no training."""
         bench, cohort = self.bench, self.cohort
-        constant = bench.constant(self._state)
-        inputs = self._floats(bench.prepared(cohort.feed.rows[0][:INPUTS]).x)
-        self._train()
+        if not self.moments:
+            self.train()
         executor = cohort.executor
-        assert isinstance(executor, Watched)
+        assert isinstance(executor, Watched) and self.turn is not None
         batches, hidden = self._batches()
-        program = cohort.program
-        assert self.turn is not None
+        self.moments[-1] = bench.completed(self.moments[-1])
+        turn, updated = self.turn
+        step = {k: updated[k] - turn.params[k] for k in turn.grads}
+        line = along(turn.gradient, turn.params, step, LENGTHS)
         ratios = {k: [float(v) for v in seen] for k, seen in executor.ratios.items()}
-        drops = bool(program.net.adopted) or any(t.random for t in program.techniques)
+        drops = bool(cohort.program.net.adopted) or any(t.random for t in cohort.program.techniques)
+        fit = self._each(bench.rows[: len(self._stop_rows)])
+        inputs = self._floats(bench.prepared(cohort.feed.rows[0][:INPUTS]).x)
         return Trace(
-            tuple(self.moments), constant, self._losses(), torch.stack(executor.norms).tolist(), ratios,
-            *self.turn, inputs, self._roles(), batches, hidden, self.fit, self.stop,
-            tuple(cohort.members[0].recipe.active()), cohort.schedule.batch_size, drops, self.failed,
+            tuple(self.moments), tuple(self.looks), self.constant, self._losses(), torch.stack(executor.norms).tolist(),
+            ratios, executor.ratio_steps, turn, updated, line, inputs, self._roles(), batches, hidden, fit, self.stop,
+            bench.function(), sizes, tuple(cohort.members[0].recipe.active()), cohort.schedule.batch_size, drops,
+            self.failed,
         )  # fmt: skip
-
-    @property
-    def _state(self) -> State:
-        return self.cohort.executor.member(self.cohort.state, 0)
 
     def _losses(self) -> list[float]:
         return torch.stack(self.losses).double().flatten().tolist()
 
     # --- training -----------------------------------------------------------------------------------------------------
-    def _train(self) -> None:
-        looks = {round(i * self.steps / LOOKS) for i in range(1, LOOKS + 1)}
+    def train(self) -> None:
+        """The steps, with a look every 50 of them."""
         points = {0, min(EARLY, self.steps), self.steps // 2, self.steps}
+        looks = {round(i * self.steps / 8) for i in EVALUATIONS}
         step, c = 0, self.cohort
         self._look(step, points, looks)
         while step < self.steps and not self.failed:
@@ -114,7 +124,7 @@ class Watcher:
                 c.state, loss = c.executor.step(c.state, c.const, now)
                 self.losses.append(loss)
                 step += 1
-                if step in points or step in looks:
+                if step in points or step in looks or step % EVERY == 0:
                     self._find_failure()
                     self._look(self.steps if self.failed else step, points, looks)
                 if step == self.steps or self.failed:
@@ -126,31 +136,35 @@ class Watcher:
         if bad:
             self.failed = f"the loss became non-finite at step {bad[0]}"
 
-    def _look(self, step: int, points: set[int], looks: set[int]) -> None:
+    def _look(self, step: int, points: set[int], evaluations: set[int]) -> None:
         if step in points:
-            self.moments.append(self.bench.moment(step))
+            m = self.bench.moment(step)
+            self.moments.append(m)
+            self.looks.append(look_of(step, m.layers, m.grads, m.loss))
             if self.turn is None and self.now is not None and (2 * step >= self.steps - 1 or self.failed):
-                self.turn = self.moments[-1], self._updated(self.now)
-        if step in looks:
-            self._evaluate()
+                self.turn = m, self._updated(self.now)
+        elif step % EVERY == 0:
+            self.looks.append(self.bench.look(step))
+        if step in evaluations:
+            self.stop.append(self._each(self._stop_rows))
 
-    def _evaluate(self) -> None:
-        """Per-example loss of equally many fit and stop rows in prediction mode."""
+    # --- what it reads ------------------------------------------------------------------------------------------------
+    @property
+    def _stop_rows(self) -> Tensor:
+        return self.cohort.data.rows["stop"][:ROWS]
+
+    def _each(self, rows: Tensor) -> Tensor:
+        """Per-example loss of ``rows`` in prediction mode."""
         c = self.cohort
-        stop = c.data.rows["stop"][:ROWS]
-        for rows, seen in ((self.bench.rows[: len(stop)], self.fit), (stop, self.stop)):
-            prediction = c.predict(c.state, c.const, select(c.data.x, rows))[0].double().cpu()
-            y = c.data.y[rows].cpu()
-            if c.data.task == "classify":
-                each = torch.as_tensor(metrics.per_example("loss", prediction.numpy(), y.numpy()))
-            else:
-                each = (prediction - y.double()).square().flatten(1).mean(1)
-            seen.append(each)
+        prediction = c.predict(c.state, c.const, select(c.data.x, rows))[0].double().cpu()
+        y = c.data.y[rows].cpu()
+        if c.data.task == "classify":
+            return torch.as_tensor(metrics.per_example("loss", prediction.numpy(), y.numpy()))
+        return (prediction - y.double()).square().flatten(1).mean(1)
 
-    # --- after it -----------------------------------------------------------------------------------------------------
     def _updated(self, now: Now) -> Any:
         """Parameters after one more update with the batch of the last step; the run does not take it."""
-        return Single(self.cohort.program)._alone(self._state, self.bench.const, of_run(now, 0))[0]["params"]
+        return Single(self.cohort.program)._alone(self.bench.state, self.bench.const, of_run(now, 0))[0]["params"]
 
     def _batches(self) -> tuple[Any, dict[str, list[Tensor]]]:
         """The first full batches of the first epoch, clean and prepared, and what the hidden layers make of them."""
@@ -160,7 +174,7 @@ class Watcher:
         for a, n in full[:BATCHES]:
             batch = self.bench.prepared(order[a : a + n])
             seen.append((self._floats(batch.x), batch.y))
-            for layer in self.bench.layers(self._state, batch.x):
+            for layer in self.bench.layers(self.bench.state, batch.x):
                 hidden.setdefault(layer.name, []).append(layer.z)
         return tuple(seen), hidden
 
@@ -168,7 +182,7 @@ class Watcher:
         """Inputs of every role, prepared; images and sequences as the means of their channels over an example."""
         found = {}
         for role, rows in self.cohort.data.rows.items():
-            each = self._floats(self.bench.prepared(rows[:INPUTS]).x) if len(rows) else ()
+            each = self._floats(self.bench.prepared(rows[:SHIFTED]).x) if len(rows) else ()
             flat = [v.flatten(2).mean(2) if v.dim() == 4 else v.mean(1) if v.dim() == 3 else v for v in each]
             if flat:
                 found[role] = torch.cat(flat, 1)

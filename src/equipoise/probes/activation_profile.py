@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from .. import techniques as T
@@ -16,7 +17,7 @@ TINY = 1e-300
 
 def second_moment(a: Tensor) -> float:
     """q = mean a²; not the variance, as ReLU signals have a mean."""
-    return float(a.detach().double().square().mean())
+    return float(a.detach().square().mean(dtype=torch.float64))
 
 
 def rate(q: Sequence[float]) -> float:

@@ -28,8 +28,8 @@ class BatchNormStatistics(Probe):
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = []
-        for name, z in trace.first.norms.items():
-            m = trace.batch_size * len(z) // trace.first.rows
+        for name, z in trace.last.norms.items():
+            m = trace.batch_size * len(z) // trace.last.rows
             variance, mean = standard_errors(m)
             out.append(self.number(name, m, VALUES, self.least))
             out.append(self.number(name, variance, VARIANCE))

@@ -41,9 +41,9 @@ class GeneralizationGap(Probe):
     """
 
     def measure(self, trace: Trace) -> list[Measure]:
-        if not trace.stop or len(trace.stop[-1]) < 3 or len(trace.fit[-1]) < 3:
+        if not trace.stop or len(trace.stop[-1]) < 3 or len(trace.fit) < 3:
             return []
-        fit, stop = trace.fit[-1], trace.stop[-1]
+        fit, stop = trace.fit, trace.stop[-1]
         rising = len(trace.stop) > 3 and all(
             float(b.mean()) > float(a.mean()) for a, b in zip(trace.stop[-4:], trace.stop[-3:], strict=False)
         )

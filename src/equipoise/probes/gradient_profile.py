@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from .. import techniques as T
@@ -15,7 +16,7 @@ RMS, FIRST_LAST, RATE = "root mean square of the gradient", "first over last lay
 
 def rms(g: Tensor) -> float:
     """√(mean g²)."""
-    return math.sqrt(float(g.detach().double().square().mean()))
+    return math.sqrt(float(g.detach().square().mean(dtype=torch.float64)))
 
 
 class GradientProfile(Probe):

@@ -3,43 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import torch
-
-from .. import tree
-from ..probe import WARNING, Finding, Measure, Probe, Trace, ratio
-from ..technique import Params
+from ..probe import WARNING, Finding, Measure, Probe, Trace
 
 LOW, HIGH, LOSS_LOW, LOSS_HIGH = "least ‖Δg‖", "largest ‖Δg‖", "least loss", "largest loss"
 BETA, STEEP, COSINE = "β, largest ‖Δg‖/‖Δθ‖", "step times β", "least cosine of g and g′"
-
-
-class Along(NamedTuple):
-    """Loss, ‖g′ − g‖, ‖g′ − g‖/‖Δθ‖ and cos(g, g′) at each point along a direction."""
-
-    loss: list[float]
-    change: list[float]
-    beta: list[float]
-    cosine: list[float]
-
-
-def along(
-    gradient: Callable[[Params], tuple[Params, float]], params: Params, step: Params, lengths: Sequence[float]
-) -> Along:
-    """The loss surface at θ + c·Δ for the lengths c: gradients on one fixed batch."""
-    g, _ = gradient(params)
-    out = Along([], [], [], [])
-    for c in lengths:
-        there, loss = gradient({k: v + c * step[k] if k in step else v for k, v in params.items()})
-        change = float(tree.norm(tree.zip_map(torch.sub, there, g)))
-        inner = float(sum((there[k] * g[k]).sum() for k in g))
-        out.loss.append(loss)
-        out.change.append(change)
-        out.beta.append(ratio(change, c * float(tree.norm(step))))
-        out.cosine.append(ratio(inner, float(tree.norm(there)) * float(tree.norm(g))))
-    return out
 
 
 class Landscape(Probe):
@@ -66,17 +35,11 @@ class Landscape(Probe):
     )
     threshold: float = 2.0
     learned: float = 0.1
-    points: int = 8
 
     def measure(self, trace: Trace) -> list[Measure]:
-        m = trace.turn
-        step = tree.zip_map(torch.sub, {k: trace.updated[k] for k in m.grads}, m.params)
-        lengths = torch.logspace(math.log10(0.5), math.log10(4.0), self.points, dtype=torch.float64).tolist()
-        found = along(m.gradient, m.params, step, lengths)
-        eta = ratio(float(tree.norm(step)), float(tree.norm(m.grads)))
-        where = "along the update"
+        found, where = trace.line, "along the update"
         return [
-            self.number(where, eta * max(found.beta), STEEP, self.threshold),
+            self.number(where, found.eta * max(found.beta), STEEP, self.threshold),
             self.number(where, max(found.beta), BETA),
             self.number(where, min(found.loss), LOSS_LOW),
             self.number(where, max(found.loss), LOSS_HIGH),

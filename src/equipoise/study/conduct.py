@@ -2,104 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import files, metrics
+from ..checkpoint import refuse_change
+from ..checkpoint.how import follow, how
+from ..checkpoint.series import writing
+from ..errors import EquipoiseError
 from ..feed import Schedule
 from ..plan import Options
-from ..recipe import Recipe
-from ..run import versions
-from . import rates as ladder
-from .design import Design
-from .effects import Effects, effects, failures
-from .execute import Setting, Trained, run_design, run_halves, run_pair, targets_of
 from .factors import arm
+from .finished import Study, finished
+from .judged import HALVES_FROM, Judged, judged, seconds
+from .phases import CONFIRM, Setting, confirm_phase, design_phase, halves_phase, keys_of, targets_of
 from .planned import StudyPlan, prepare, primary_metric
-from .recommend import Confirmation, Recommendation, confirm, recommend
-from .tradeoff import TradeRow, trade
+from .store import NAME, Store
+from .terms import TELL, Judging, Terms, asked_for, terms_of
+from .work import FOLDER, Worker
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..data import Data
 
 CONFIRM_SEEDS = 10
 FRESH = 1_000_000  # confirmation seeds start this far from the study's
-HALVES = 2_000_000
-
-
-@dataclass
-class Study:
-    """A finished study. ``effects``: a DataFrame, one row per technique and metric; ``recommended``: the recipe that is
-    confirmed, or the baseline; ``report(path)`` writes the page."""
-
-    question: dict[str, Any]
-    design: Design
-    found: Effects
-    recommendation: Recommendation
-    candidate: Recipe
-    baseline: Recipe
-    confirmation: Confirmation | None
-    trained: Trained
-    seeds: list[int]
-    rates: tuple[float, ...]
-    trades: tuple[TradeRow, ...] = ()
-    by_rate: tuple[Any, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)  # everything needed to repeat it
-    test_looks: int = 0
-
-    @property
-    def effects(self) -> pd.DataFrame:
-        import pandas as pd
-
-        return pd.DataFrame([r.as_json() for r in self.found.rows])
-
-    @property
-    def recommended(self) -> Recipe:
-        """The confirmed recipe; the baseline where nothing was confirmed."""
-        return self.candidate if self.confirmation is not None and self.confirmation.confirmed else self.baseline
-
-    def to_dict(self) -> dict[str, Any]:
-        """study.json of CONTRACT §11."""
-        failed = failures(self.design, np.asarray(self.trained.failed.any(1))) if self.trained.failed.any() else {}
-        why = " ".join(self.recommendation.why)
-        return {
-            "schema": "equipoise/study/1", "question": self.question, "design": self.design.describe(),
-            "runs": int(self.trained.stop.size), "seeds": len(self.seeds), "programs": self.trained.programs,
-            "seconds": self.seconds, "failed": failed, "effects": [r.as_json() for r in self.found.rows],
-            "interactions": [r.as_json() for r in self.found.interactions],
-            "trade": [r.as_json() for r in self.trades], "test_looks": self.test_looks,
-            "recommended": {"recipe": self.candidate.to_list(), "predicted": self.recommendation.predicted, "why": why},
-            "confirmation": self.confirmation.as_json() if self.confirmation else None,
-        }  # fmt: skip
-
-    def report(self, path: str | Path) -> Path:
-        """Write the self-contained page."""
-        from ..report import study_page
-
-        path = Path(path)
-        files.write_text(path, study_page(self))
-        return path
-
-    def save(self, folder: str | Path) -> Path:
-        """study.json last: a folder without it is unfinished."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_text(folder / "recipe.yaml", self.recommended.to_yaml())
-        if self.recommended != self.candidate:
-            files.write_text(folder / "recipe.candidate.yaml", self.candidate.to_yaml())
-        files.write_text(folder / "effects.csv", self.effects.to_csv(index=False))
-        self.report(folder / "report.html")
-        files.write_json(folder / "study.json", self.to_dict())
-        return folder
 
 
 def study(
@@ -117,7 +46,10 @@ def study(
     trade_splits: int = 2,
     configurations: int | None = None,
     seed: int = 0,
+    looks: int | Sequence[int] | None = None,
     out: str | Path | None = None,
+    resume: bool = False,
+    more: int | None = None,
     options: Options = Options(),
     progress: Any = None,
 ) -> Study:
@@ -128,95 +60,171 @@ def study(
     effect of interest in its unit (default 2 % of the baseline, .005 for accuracy). lr: "ladder" (×¼, ×1, ×4, each
     arm at its own best rate, cross-fitted) or "fixed". trade_splits: random half-splits for bias² and variance
     (0: none).
-    Returns a `Study`; with ``out`` also writes study.json, effects.csv, report.html and recipe.yaml there.
+
+    looks: the seed blocks in hand at each look at which the study may be read and ended, (3, 6, 9), or how many equally
+    spaced; declared now, for they widen every interval (`stats.Looks`). more: add so many seed blocks to the finished
+    study in ``out``, up to a later declared look.
+
+    out: a folder that holds the study while it runs (study.sqlite: every finished run is there at once) and its report
+    afterwards; None writes nothing. resume: go on with what ``out`` holds, to the same bits, also beside another
+    process that works on it; a finished study is loaded, and files of it that are missing are written again.
+    Returns a `Study`. Raises EquipoiseError for bad input, and where ``out`` holds another question.
     """
     plan = prepare(model, recipe, data, techniques, seeds=seeds, lr=lr, configurations=configurations, seed=seed)
-    metric = primary_metric(data, metric)
-    setting = Setting(model, data.to(options.resolved_device()), Schedule(epochs, batch_size), options)
+    judging = Judging(primary_metric(data, metric), smallest, trade_splits, looks, seed)
+    setting = Setting(model, data, Schedule(epochs, batch_size), options)
+    return conduct(setting, plan, judging, out=out, resume=resume, more=more, progress=progress)
+
+
+def conduct(
+    setting: Setting,
+    plan: StudyPlan,
+    judging: Judging,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    more: int | None = None,
+    command: str = "",
+    progress: Any = None,
+) -> Study:
+    """`study` for a plan that is made already. ``command``: how it was asked for, to repeat it."""
     began = time.perf_counter()
-    names = [metric, *(m for m in metrics.metrics_for(data.task, data.outputs) if m != metric)]
-    trained = run_design(setting, plan.arms, plan.seeds, plan.rates, names, plan.design.order, progress)
-    chosen = (
-        ladder.cross_fitted(plan.design, trained.stop, plan.rates)
-        if len(plan.rates) > 1
-        else np.zeros(trained.stop.shape[::2], dtype=int)
-    )
-    scores = {m: ladder.at_rate(v, chosen) for m, v in trained.scores.items()}
-    found = effects(plan.design, scores, primary=metric, smallest=smallest)
-    choice = recommend(plan.design, scores[metric], found)
-    levels = np.array([choice.levels, [0] * len(plan.asked)])
-    best = ladder.best(plan.design, trained.stop, plan.rates, levels) if len(plan.rates) > 1 else np.zeros(2, dtype=int)
-    factors = [plan.rates[int(i)] for i in best]
-    candidate, baseline = (
-        with_rate(arm(plan.base, plan.asked, row), f) for row, f in zip(levels, factors, strict=True)
-    )
-    trades = _trades(setting, plan, found, trained, chosen, trade_splits, seed, progress)
-    confirmation, looks = None, 0
-    if any(choice.levels) or factors[0] != factors[1]:
-        fresh = [seed + FRESH + i for i in range(CONFIRM_SEEDS)]
-        pair = run_pair(setting, [candidate, baseline], [1.0, 1.0], fresh, [metric], progress)
-        confirmation = confirm(pair[0][metric], pair[1][metric], metric=metric, better=found.better)
-        looks = 1
-    seconds = {**trained.spent, "total": time.perf_counter() - began}
-    by_rate = (
-        ladder.by_rate(plan.design, trained.scores[metric], plan.rates, found.better) if len(plan.rates) > 1 else ()
-    )
-    network = model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__)
-    question = {
-        "data": data.name, "model": network, "base": plan.base.to_list(), "primary": metric, "smallest": found.smallest,
-    }  # fmt: skip
-    result = Study(
-        question,
-        plan.design,
-        found,
-        choice,
-        candidate,
-        baseline,
-        confirmation,
-        trained,
-        plan.seeds,
-        plan.rates,
-        trades,
-        by_rate,
-        seconds,
-        [*plan.left_out, *trained.notes],
-        _facts(plan, data, setting.schedule, seed),
-        looks,
-    )
-    if out is not None:
-        result.save(out)
+    setting = replace(setting, data=setting.data.to(setting.options.resolved_device()))
+    terms = terms_of(setting, plan, judging, command)
+    goes_on = resume or more is not None
+    if out is None:
+        if goes_on:
+            raise EquipoiseError("resume and more need out=: the folder that holds the study.")
+        with Store(None) as store:
+            _begin(store, setting, plan, terms)
+            return _run(store, setting, None, [], began, progress)
+    folder = Path(out)
+    here = (folder / NAME).exists()
+    if not goes_on and (here or (folder / "study.json").exists()):
+        raise EquipoiseError(
+            f"{folder} holds a study already: resume=True goes on with it or loads it (--resume, or --overwrite to "
+            "replace it); or choose another folder."
+        )
+    if resume and not here and (folder / "study.json").exists():
+        raise EquipoiseError(
+            f"{folder} holds a result without its store {NAME}: choose another folder, or --overwrite."
+        )
+    if more is not None and not here:
+        raise EquipoiseError(f"{folder} holds no study to add seed blocks to: name the folder of a finished one.")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with Store(folder / NAME) as store:
+        fresh = False
+        try:
+            fresh = _begin(store, setting, plan, terms)
+            if not fresh and not goes_on:
+                raise EquipoiseError(f"another process has just begun a study in {folder}: resume=True takes part.")
+            refuse_change(store.fact("asked"), asked_for(setting, plan, terms), folder, TELL)
+            if more is not None:
+                _grow(store, more)
+            options, notes = follow(store.fact("how"), setting.options)
+            result = finished(store)
+            if result is None:
+                result = _run(store, replace(setting, options=options), folder, notes, began, progress)
+            with writing(folder):
+                result.keep(folder)
+        except EquipoiseError:
+            if fresh:
+                _forget_if_empty(store, folder)
+            raise
     return result
 
 
-def _facts(plan: StudyPlan, data: Data, schedule: Schedule, seed: int) -> dict[str, Any]:
-    """What it takes to repeat a study."""
-    return {
-        "versions": versions(), "fingerprint": data.fingerprint, "seeds": plan.seeds, "seed": seed,
-        "epochs": schedule.epochs, "batch_size": schedule.batch_size, "rates": list(plan.rates), "source": data.source,
-        "roles": {r: len(v) for r, v in data.rows.items()},
+def _begin(store: Store, setting: Setting, plan: StudyPlan, terms: Terms) -> bool:
+    """Write the question, where there is none; True where this process did."""
+    if store.begun:
+        return False
+    data = setting.data
+    facts = {
+        "asked": asked_for(setting, plan, terms), "terms": terms.to_dict(), "seeds": list(plan.seeds),
+        "how": how(setting.options),
     }  # fmt: skip
+    arrays = {"targets": targets_of(data, "assess")}
+    for role in ("assess", "test"):
+        if (groups := data.groups_of(role)) is not None:
+            arrays[f"groups {role}"] = groups
+    return store.begin(facts, arrays)
 
 
-def with_rate(recipe: Recipe, factor: float) -> Recipe:
-    """The recipe with its optimizer's learning rate times ``factor``."""
-    optimizer = recipe.holder("optimizer")
-    assert optimizer is not None
-    return recipe if factor == 1.0 else recipe.plus(replace(optimizer, rate=optimizer.knobs()["rate"] * factor))
+def _run(
+    store: Store, setting: Setting, folder: Path | None, notes: Sequence[str], began: float, progress: Any
+) -> Study:
+    """Train what is not trained yet, phase by phase, and close the look."""
+    terms = Terms.from_dict(store.fact("terms"))
+    arms = [arm(terms.base, terms.asked, row) for row in terms.design.matrix]
+    with Worker(store, setting, folder, notes, began) as worker:
+        seeds = store.fact("seeds")
+        blocks = [keys_of(terms.design.order, terms.rates, s) for s in seeds]
+        worker.work(design_phase(setting, arms, blocks, terms.names, terms.looks[-1]), progress)
+        j = judged(store, terms)
+        if terms.splits:
+            often = [terms.rates[i] for i in j.often]
+            phase, _ = halves_phase(setting, arms, terms.splits, terms.seed + HALVES_FROM, often)
+            worker.work(phase, progress)
+        if what := _to_confirm(store, terms, j):
+            recipes = [j.candidate, j.baseline]
+            worker.work(confirm_phase(setting, recipes, what["seeds"], terms.metric, what["look"]), progress)
+        store.beat(worker.id, worker.seconds)
+        store.finish(j.looks.now, seeds, seconds(store))
+    if folder is not None:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    result = finished(store)
+    assert result is not None
+    return result
 
 
-def _trades(
-    setting: Setting,
-    plan: StudyPlan,
-    found: Effects,
-    trained: Trained,
-    chosen: Any,
-    splits: int,
-    seed: int,
-    progress: Any,
-) -> tuple[TradeRow, ...]:
-    """Bias² and variance from additional half-split runs, each arm at the rate chosen for it most often."""
-    if splits < 2:
-        return ()
-    often = [plan.rates[int(np.bincount(row).argmax())] for row in chosen]
-    predictions, half = run_halves(setting, plan.arms, splits, seed + HALVES, often, progress)
-    return trade(plan.design, predictions, targets_of(setting.data, "assess"), effects=found, n=half)
+def _to_confirm(store: Store, terms: Terms, j: Judged) -> dict[str, Any] | None:
+    """What is to be confirmed at this look, on seeds of its own; an earlier look's runs where it is the same pair."""
+    if not j.differ:
+        return None
+    now, pair = j.looks.now, [r.to_list() for r in (j.candidate, j.baseline)]
+    for earlier in range(1, now):
+        what = store.fact(f"{CONFIRM} {earlier}")
+        if what and what["recipes"] == pair:
+            return store.settle(f"{CONFIRM} {now}", what)
+    first = terms.seed + FRESH + (now - 1) * CONFIRM_SEEDS
+    seeds = list(range(first, first + CONFIRM_SEEDS))
+    return store.settle(f"{CONFIRM} {now}", {"look": now, "recipes": pair, "seeds": seeds})
+
+
+def _grow(store: Store, more: int) -> None:
+    """Whole seed blocks in addition, up to a declared look that is to come."""
+    terms, seeds = Terms.from_dict(store.fact("terms")), store.fact("seeds")
+    have, looks = len(seeds), ", ".join(map(str, terms.looks))
+    if more < 1:
+        raise EquipoiseError(f"--more {more}: at least one seed block.")
+    if not any(taken == seeds for _, taken, _ in store.looks()):
+        raise EquipoiseError(f"--more {more}: the study is not finished yet; go on with it first, --resume.")
+    later = [v - have for v in terms.looks if v > have]
+    if not later:
+        raise EquipoiseError(
+            f"--more {more}: looks were declared at {looks} seed blocks, and the last one is taken: its intervals have "
+            "spent the whole error rate, and no later one would hold. Start anew with looks declared beforehand, "
+            f"--looks {have},{2 * have}."
+        )
+    if more not in later:
+        raise EquipoiseError(
+            f"--more {more}: looks were declared at {looks} seed blocks and there are {have}: add "
+            f"{' or '.join(map(str, later))}."
+        )
+    first = max(seeds) + 1
+    store.replace("seeds", [*seeds, *range(first, first + more)])
+
+
+def _forget_if_empty(store: Store, folder: Path) -> None:
+    """A study that failed before anything of it was trained leaves nothing."""
+    try:
+        if store.states().get("done") or store.workers() > 1:
+            return
+        store.close()
+        for name in (NAME, f"{NAME}-wal", f"{NAME}-shm"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        folder.rmdir()
+    except (OSError, EquipoiseError):
+        return

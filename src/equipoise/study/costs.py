@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from ..errors import EquipoiseError
 from ..feed import Schedule
+from ..metrics import metrics_for
 from ..plan import Options
+from .design import Design
+from .planned import StudyPlan, fewer
 from .planning import precision
+from .probing import Step, measured
 
 if TYPE_CHECKING:
     from ..data import Data
-    from .planned import StudyPlan
 
 CONFIRMING = 20  # runs: two recipes on ten fresh seeds
-PROBE = 3  # steps timed for the estimate
+LONG = 3600.0  # seconds of a study beyond which a screening is offered
+CONFIGURATIONS = (8, 12, 16, 24)  # of smaller designs
+ALIASED = {
+    "III": "main effects aliased with interactions",
+    "IV": "interactions aliased with one another",
+    "V": "interactions of two clear of one another",
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a study is: the steps of one run on all fit rows and of one on half of them, and its other counts."""
+
+    steps: int
+    half_steps: int
+    epochs: int
+    scores: int  # numbers kept per run: metrics × assess rows
+    data: int  # bytes
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A smaller design of the same factors, and what its runs take."""
+
+    configurations: int
+    resolution: str
+    seconds: float
+
+    def __str__(self) -> str:
+        article = "an" if self.configurations == 8 else "a"
+        what = f"{article} {self.configurations}-run screening {duration(self.seconds)}"
+        return f"{what}, resolution {self.resolution}: {ALIASED.get(self.resolution, ALIASED['V'])}"
 
 
 @dataclass(frozen=True)
 class Costs:
     """Runs, run-steps, an estimate of seconds and memory, and the minimum detectable effect in run-to-run standard
-    deviations σ of the primary metric (power .80, Holm's first step), the example part left out."""
+    deviations σ of the primary metric (power .80, Holm's first step), the example part left out.
+
+    ``seconds`` of all runs, eagerly; ``run_seconds`` of one run; ``megabytes`` at the peak: the data, the stack in
+    training, the scores of all runs. ``screening``: configurations, resolution
+    and seconds of the design's runs in a smaller design; None where there is none.
+    """
 
     design: str
     configurations: int
@@ -28,76 +70,119 @@ class Costs:
     seeds: int
     rates: int
     runs: int
+    halves: int
     run_steps: int
     seconds: float
+    run_seconds: float
     megabytes: float
+    stack: int
     detectable: float
     half_width: float
+    screening: Screening | None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def lines(self) -> list[str]:
+        rates = f" × {self.rates} rates" if self.rates > 1 else ""
+        halves = f" + {self.halves} on halves" if self.halves else ""
+        resolution = "every combination" if self.resolution == "full" else f"resolution {self.resolution}"
         return [
-            f"plan: {self.design}, {self.configurations} configurations × {self.seeds} seeds"
-            f" × {self.rates} rate{'s' if self.rates > 1 else ''} + half-splits + confirmation = {self.runs} runs,"
-            f" {self.run_steps:,} run-steps, about {self.seconds:.0f} s if run eagerly one by one,"
-            f" {self.megabytes:.0f} MB; resolution {self.resolution}",
+            f"plan: {self.design}, {resolution}: {self.configurations} configurations × {self.seeds} "
+            f"seeds{rates}{halves} + {CONFIRMING} to confirm = {self.runs} runs, {self.run_steps:,} run-steps",
+            f"plan: about {duration(self.seconds)} in all if run eagerly, in stacks of {self.stack} (compiling, where "
+            f"it repays, takes less), and {self.megabytes:,.0f} MB at the peak",
+            self.product(),
             f"plan: an effect of {self.detectable:.2f} σ is found with probability .80"
             f" (σ: run-to-run standard deviation); the 95 % interval will be"
             f" ± {self.half_width:.2f} σ, plus the part of the assessment examples",
         ]
 
+    def product(self) -> str:
+        """The design's runs as a product; of a long study also what a screening would cost."""
+        rates, one = self.rates, duration(self.run_seconds)
+        design = self.configurations * self.seeds * rates * self.run_seconds
+        factors = [str(self.configurations), str(self.seeds), *([str(rates)] if rates > 1 else []), one]
+        line = f"plan: {' × '.join(factors)} = {duration(design)}"
+        if self.seconds < LONG:
+            return f"{line} of the design's runs"
+        if rates > 1:
+            line += f"; at one fixed rate {duration(design / rates)}"
+        return f"{line}; {self.screening}" if self.screening else line
+
 
 def costs(
     plan: StudyPlan, data: Data, model: Any, epochs: int, batch_size: int, options: Options, splits: int
 ) -> Costs:
-    """From the design, and the time of a few steps of one run (on a copy; nothing is kept)."""
-    steps = epochs * len(Schedule(epochs, batch_size).batches(len(data.rows["fit"])))
-    half = epochs * len(Schedule(epochs, batch_size).batches(max(len(data.rows["fit"]) // 2, 1)))
+    """From the design, and the time of a few steps (on copies; nothing is trained)."""
+    schedule = Schedule(epochs, batch_size)
+    step = measured(model, fullest(plan), data, schedule, options, plan.design.configurations * len(plan.seeds))
+    return priced(plan, sizes(data, schedule), step, splits)
+
+
+def fullest(plan: StudyPlan) -> Any:
+    """The arm with the most techniques in it: no run costs more."""
+    return max(plan.arms, key=len)
+
+
+def sizes(data: Data, schedule: Schedule) -> Size:
+    rows = len(data.rows["fit"])
+    whole, half = (len(schedule.batches(n)) * schedule.epochs for n in (rows, max(rows // 2, 1)))
+    scores = len(metrics_for(data.task, data.outputs)) * len(data.rows["assess"])
+    held = sum(t.numel() * t.element_size() for t in (*data.inputs, data.y))
+    return Size(whole, half, schedule.epochs, scores, held)
+
+
+def priced(plan: StudyPlan, size: Size, step: Step, splits: int) -> Costs:
+    """The price of a plan, from the measured step: seconds = run-steps × time of a step + epochs × time to score."""
     n, s, rates = plan.design.configurations, len(plan.seeds), len(plan.rates)
     halves = n * 2 * splits
-    run_steps = n * s * rates * steps + halves * half + CONFIRMING * steps
-    seconds, elements = _probe(plan, data, model, Schedule(epochs, batch_size), options)
+    whole = n * s * rates + CONFIRMING
+    run_steps = whole * size.steps + halves * size.half_steps
+    scoring = size.epochs * step.scoring
     found = precision(plan.design.weights[0], s, 1.0, family=len(plan.design.weights))
-    megabytes = n * s * rates * elements * 4 * 4 / 1e6
-    runs = n * s * rates + halves + CONFIRMING
+    kept = n * s * rates * 8 * size.scores
+    stacks = step.footprint.training(step.stack)
+    run_seconds = size.steps * step.seconds + scoring
+    small = next(iter(smaller(plan.design)), None)
     return Costs(
-        plan.design.name,
-        n,
-        plan.design.resolution,
-        s,
-        rates,
-        runs,
-        run_steps,
-        seconds * run_steps,
-        megabytes,
-        found.mde,
-        found.half_width,
+        design=plan.design.name,
+        configurations=n,
+        resolution=plan.design.resolution,
+        seeds=s,
+        rates=rates,
+        runs=whole + halves,
+        halves=halves,
+        run_steps=run_steps,
+        seconds=run_steps * step.seconds + (whole + halves) * scoring,
+        run_seconds=run_seconds,
+        megabytes=(size.data + stacks + kept) / 1e6,
+        stack=step.stack,
+        detectable=found.mde,
+        half_width=found.half_width,
+        screening=small
+        and Screening(small.configurations, small.resolution, small.configurations * s * rates * run_seconds),
     )
 
 
-def _probe(plan: StudyPlan, data: Data, model: Any, schedule: Schedule, options: Options) -> tuple[float, int]:
-    """Seconds of one step of one run with every technique in, and the number of parameters."""
-    import time
+@lru_cache(maxsize=16)
+def smaller(design: Design) -> tuple[Design, ...]:
+    """Designs of the same factors in fewer configurations, the smallest first (``fewer``)."""
+    found = []
+    for n in (n for n in CONFIGURATIONS if n < design.configurations):
+        with suppress(EquipoiseError):
+            found.append(fewer(design.factors, design.interactions, n, design.seed))
+    return tuple(found)
 
-    from ..cohort import Cohort
-    from ..executor import Single
-    from ..plan import Member, group
-    from ..programs import make_program
 
-    data = data.to(options.resolved_device())
-    fullest = max(plan.arms, key=len)
-    member = Member(fullest, plan.seeds[0])
-    [(techniques, _)] = group([member])
-    cohort = Cohort(make_program(model, techniques, member, data, options), [member], data, schedule, Single)
-    feed = cohort.feed.steps(0, [1.0])
-    now = next(feed)
-    cohort.executor.step(cohort.state, cohort.const, now)
-    began = time.perf_counter()
-    for _ in range(PROBE):
-        cohort.executor.step(cohort.state, cohort.const, now)
-    return (time.perf_counter() - began) / PROBE, sum(p.numel() for p in cohort.program.net.module.parameters())
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 1.5 h, 32 h."""
+    if seconds < 60.0:
+        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    if seconds < 3600.0:
+        return f"{seconds / 60.0:.3g} min"
+    hours = seconds / 3600.0
+    return f"{hours:.3g} h" if hours < 1000.0 else f"{hours:,.0f} h"
 
 
 def checklist(plan: StudyPlan, data: Data, model: Any, epochs: int) -> dict[str, str]:

@@ -37,7 +37,8 @@ class EffectRow:
     not primary, and p values of identical runs. ``verdict`` is that of the primary metric.
 
     ``more_seeds``, ``more_examples``: how many more of the one, or else of the other, would decide an undecided effect
-    that is as large as estimated; None where they would not.
+    that is as large as estimated; None where they would not. ``unit``: what counts as an example,
+    "groups" where rows are grouped.
     """
 
     technique: str
@@ -58,10 +59,11 @@ class EffectRow:
     alias: str
     more_seeds: int | None = None
     more_examples: int | None = None
+    unit: str = "examples"
 
     def as_json(self) -> dict[str, Any]:
         """The row of ``study.json``."""
-        return _json(self, leave_out=("se", "more_seeds", "more_examples"))
+        return _json(self, leave_out=("se", "more_seeds", "more_examples", "unit"))
 
     @property
     def advice(self) -> str:
@@ -69,11 +71,11 @@ class EffectRow:
         if self.verdict != UNDECIDED:
             return ""
         seeds = f"{self.more_seeds} more seed{'s' * (self.more_seeds != 1)}" if self.more_seeds else ""
-        examples = f"{self.more_examples} more examples" if self.more_examples else ""
+        examples = f"{self.more_examples} more {self.unit}" if self.more_examples else ""
         if seeds or examples:
             help_none = "more seeds will not help; " if not seeds else ""
             return f"{help_none}about {' or '.join(filter(None, (seeds, examples)))} would decide"
-        return "too near to the smallest effect of interest: neither more seeds nor more examples would decide"
+        return f"too near to the smallest effect of interest: neither more seeds nor more {self.unit} would decide"
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,15 @@ def effects(
     smallest: float | None = None,
     better: Mapping[str, str] | None = None,
     looks: Looks | None = None,
+    unit: str = "examples",
 ) -> Effects:
     """Effects of every factor of ``design`` in every metric of ``scores``.
 
     ``scores``: metric → (N, S, n) per-example scores as ``metrics.per_example`` gives them, failed runs scored as their
     fallback. ``primary`` carries the family, p values and verdicts; other metrics get plain intervals. ``smallest``: δ
     in the primary metric's unit, default ``smallest_effect``. ``better``: metric → "lower" or "higher", for metrics of
-    your own. ``looks``: declared looks at a growing study, which widen intervals and p values.
+    your own. ``looks``: declared looks at a growing study, which widen intervals and p values. ``unit``: what n counts,
+    "groups" where the scores of dependent examples were put together (``grouped``).
 
     Raises EquipoiseError where scores do not fit the design, are not finite, or δ is no positive number.
     """
@@ -143,8 +147,8 @@ def effects(
         raise EquipoiseError(f"smallest={delta}: the smallest effect of interest is a positive number; give --smallest")
 
     found = interval(y[primary], design.weights, looks=looks)
-    same = np.array([all(_identical(values, w) for values in y.values()) for w in design.weights])
-    found = _without_error(found, same)
+    same = np.array([all(identical(values, w) for values in y.values()) for w in design.weights])
+    found = without_error(found, same)
     holm = adjust(found.p)
     judged = [
         _verdict(found, k, float(holm[k]), delta, direction[primary], looks) if not same[k] else IDENTICAL
@@ -153,10 +157,10 @@ def effects(
     rows = []
     for metric in [primary, *(name for name in y if name != primary)]:
         is_primary = metric == primary
-        values = found if is_primary else _without_error(interval(y[metric], design.weights, looks=looks), same)
+        values = found if is_primary else without_error(interval(y[metric], design.weights, looks=looks), same)
         for k, technique in enumerate(design.rows):
             row = _row(values, k, technique, metric, direction[metric])
-            extra = {"verdict": judged[k], "alias": design.aliases[technique]}
+            extra = {"verdict": judged[k], "alias": design.aliases[technique], "unit": unit}
             if not is_primary:
                 extra |= dict.fromkeys(("p", "low_sim", "high_sim"), math.nan)
             elif judged[k] == UNDECIDED:
@@ -223,8 +227,8 @@ def _checked(design: Design, name: str, values: Array) -> Array:
     return y
 
 
-def _identical(y: Array, w: Array) -> bool:
-    """Whether, in every seed, the runs on one side of a contrast are bit for bit those on its other side."""
+def identical(y: Array, w: Array) -> bool:
+    """Whether runs y (N, S, n) on one side of a contrast w (N,) are, in every seed, bit for bit those on its other."""
     on, off = w > 0, w < 0
     if not on.any() or not off.any() or max(np.ptp(w[on]), np.ptp(w[off])) > 1e-12:
         return False
@@ -235,7 +239,7 @@ def _identical(y: Array, w: Array) -> bool:
     return True
 
 
-def _without_error(found: Interval, same: Array) -> Interval:
+def without_error(found: Interval, same: Array) -> Interval:
     """Identical runs: an effect of exactly zero, without error and without a p value."""
     gone = {f.name: 0.0 for f in fields(Interval)} | {"df": math.nan, "p": math.nan}
     return Interval(**{name: np.where(same, value, getattr(found, name)) for name, value in gone.items()})

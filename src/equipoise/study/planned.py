@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import metrics
 from ..errors import EquipoiseError
+from ..plan import Member, Options, group
+from ..programs import make_program
 from ..recipe import Recipe, resolve
 from ..reference import reference_recipe
-from .design import Design, make_design
+from ..risks import warnings_for
+from .design import Design, Factor, make_design
 from .execute import LADDER
 from .factors import Question, arm, base_of, declared, default_questions, feasible, questions
 
@@ -55,11 +58,51 @@ def prepare(
     asked = questions(techniques) if explicit else default_questions(data)
     asked, left_out = feasible(resolved, asked, data, explicit)
     base = base_of(resolved, asked)
-    design = make_design(
-        [q.factor for q in asked], interactions=declared(asked), configurations=configurations, seed=seed
-    )
+    factors, pairs = [q.factor for q in asked], tuple(declared(asked))
+    if configurations is None:
+        design = make_design(factors, interactions=pairs, seed=seed)
+    else:
+        design = fewer(factors, pairs, configurations, seed)
+        lost = [f"{asked[j].name}×{asked[k].name}" for j, k in pairs if (j, k) not in design.interactions]
+        if lost:
+            left_out.append(
+                f"not estimated, as {configurations} configurations cannot tell them apart: {', '.join(lost)}"
+            )
     arms = [arm(base, asked, row) for row in design.matrix]
     return StudyPlan(asked, base, design, arms, seeds, LADDER if lr == "ladder" else (1.0,), left_out)
+
+
+def fewer(factors: Sequence[Factor], pairs: tuple[tuple[int, int], ...], configurations: int, seed: int) -> Design:
+    """A design in so many configurations; interactions that it cannot tell apart are no longer declared."""
+    try:
+        return make_design(factors, interactions=pairs, configurations=configurations, seed=seed)
+    except EquipoiseError:
+        return make_design(factors, configurations=configurations, seed=seed)
+
+
+def risks(plan: StudyPlan, model: Any, data: Data, batch_size: int, options: Options) -> list[str]:
+    """What is known to hurt in the base, with each factor's level alone, and with several together, each said once."""
+    data = data.to(options.resolved_device())
+    alone = [(r, _single(plan, k, level)) for k, level, r in _levels(plan)]
+    recipes = [("the base", plan.base), *((f"with {r}", a) for r, a in alone), *(("together", a) for a in plan.arms)]
+    members = [Member(recipe, 0) for _, recipe in recipes]
+    found: dict[str, str] = {}
+    for techniques, indices in group(members):
+        net = make_program(model, techniques, members[indices[0]], data, options).net
+        for i in indices:
+            for text in warnings_for(recipes[i][1], data, net, batch_size):
+                found.setdefault(text, recipes[i][0])
+    return [f"{where}: {text}" for text, where in found.items()]
+
+
+def _levels(plan: StudyPlan) -> list[tuple[int, int, str]]:
+    """(factor, level, name of its effect) of every effect."""
+    return [(k, level, row) for k, q in enumerate(plan.asked) for level, row in enumerate(q.factor.rows, 1)]
+
+
+def _single(plan: StudyPlan, k: int, level: int) -> Recipe:
+    """The arm with one factor at ``level`` and the others off."""
+    return arm(plan.base, plan.asked, [level if i == k else 0 for i in range(len(plan.asked))])
 
 
 def primary_metric(data: Data, metric: str | None = None) -> str:

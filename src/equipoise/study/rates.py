@@ -16,8 +16,10 @@ import numpy as np
 from ..errors import EquipoiseError
 from ..stats import Interval, interval
 from .design import Design
+from .effects import identical, without_error
 
 Array = np.ndarray[Any, np.dtype[Any]]
+ROUNDING = 1e-6  # of the mean score: float32 runs that differ by no more differ in how they were rounded
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class RateRow:
     highest (the technique × rate interaction), each with its 95 % interval.
 
     ``effect``, ``low``, ``high``: one number per rate. ``change``: effect at the highest rate − at the lowest.
-    ``note``: the rates at which it pays or costs, where they differ.
+    ``note``: the rates at which it pays or costs, where they differ, and those at which runs are identical or differ by
+    rounding alone.
     """
 
     technique: str
@@ -70,38 +73,53 @@ def at_rate(values: Array, chosen: Array) -> Array:
     return np.take_along_axis(values, index, axis=ladder).squeeze(ladder)
 
 
-def by_rate(design: Design, y: Array, rates: Sequence[float], better: str) -> tuple[RateRow, ...]:
-    """Effects of every technique at each fixed rate, from per-example scores (N, L, S, n)."""
+def by_rate(
+    design: Design, y: Array, rates: Sequence[float], better: str, smallest: float = 0.0
+) -> tuple[RateRow, ...]:
+    """Effects of every technique at each fixed rate, from per-example scores (N, L, S, n).
+
+    Intervals are plain 95 % ones; none of them is part of the family that carries verdicts. ``smallest``: a note says
+    "pays" or "costs" only of an effect of at least that size. Runs that are bit-identical have an effect of exactly 0.
+    """
     y = np.asarray(y, dtype=np.float64)
     w = design.weights[: len(design.rows)]
     low, high = int(np.argmin(rates)), int(np.argmax(rates))
-    each = [interval(y[:, rate], w) for rate in range(len(rates))]
+    same = np.array([[identical(y[:, rate], row) for row in w] for rate in range(len(rates))])
+    each = [without_error(interval(y[:, rate], w), same[rate]) for rate in range(len(rates))]
     ends = interval(np.concatenate([y[:, high], y[:, low]]), np.concatenate([w, -w], axis=1))
-    return tuple(_rate_row(technique, k, each, ends, rates, better) for k, technique in enumerate(design.rows))
+    ends = without_error(ends, same[low] & same[high])
+    lost = ROUNDING * float(np.abs(y).mean())
+    rows = []
+    for k, technique in enumerate(design.rows):
+        at = {name: tuple(float(getattr(e, name)[k]) for e in each) for name in ("effect", "low", "high")}
+        change, change_low, change_high, p = (float(v[k]) for v in (ends.effect, ends.low, ends.high, ends.p))
+        note = _note(k, each, rates, better, max(smallest, lost), lost)
+        rows.append(
+            RateRow(
+                technique, tuple(rates), at["effect"], at["low"], at["high"], change, change_low, change_high, p, note
+            )
+        )
+    return tuple(rows)
 
 
-def _rate_row(
-    technique: str, k: int, each: list[Interval], ends: Interval, rates: Sequence[float], better: str
-) -> RateRow:
-    effect, low, high = (tuple(float(getattr(e, name)[k]) for e in each) for name in ("effect", "low", "high"))
-    change, change_low, change_high, p = (float(v[k]) for v in (ends.effect, ends.low, ends.high, ends.p))
-    return RateRow(
-        technique, tuple(rates), effect, low, high, change, change_low, change_high, p, _note(low, high, rates, better)
-    )
-
-
-def _note(low: Sequence[float], high: Sequence[float], rates: Sequence[float], better: str) -> str:
-    """``pays only at ×4``: where the intervals of single rates lie on one side of zero, if that is not all of them."""
-    sides = {
-        "pays": [hi < 0 if better == "lower" else lo > 0 for lo, hi in zip(low, high, strict=True)],
-        "costs": [lo > 0 if better == "lower" else hi < 0 for lo, hi in zip(low, high, strict=True)],
-    }
-    said = []
-    for verb, there in sides.items():
-        if any(there) and not all(there):
-            at = ", ".join(f"×{rate:g}" for rate, yes in zip(rates, there, strict=True) if yes)
-            said.append(f"{verb} only at {at}")
+def _note(k: int, each: list[Interval], rates: Sequence[float], better: str, smallest: float, lost: float) -> str:
+    """``pays only at ×4``: where the intervals of single rates lie on one side of zero and their effects are at least
+    ``smallest``, if that is not all of them; and the rates whose whole interval is lost in rounding."""
+    below = [bool(e.high[k] < 0 and e.effect[k] <= -smallest) for e in each]
+    above = [bool(e.low[k] > 0 and e.effect[k] >= smallest) for e in each]
+    none = [max(abs(e.low[k]), abs(e.high[k])) <= lost for e in each]
+    said = [
+        f"{verb} only at {_at(there, rates)}"
+        for verb, there in zip(("pays", "costs"), (below, above) if better == "lower" else (above, below), strict=True)
+        if any(there) and not all(there)
+    ]
+    if any(none):
+        said.append(f"no effect beyond rounding at {_at(none, rates)}")
     return "; ".join(said)
+
+
+def _at(there: Sequence[bool], rates: Sequence[float]) -> str:
+    return ", ".join(f"×{rate:g}" for rate, yes in zip(rates, there, strict=True) if yes)
 
 
 def _checked(design: Design, stop: Array, rates: Sequence[float]) -> Array:

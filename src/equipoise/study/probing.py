@@ -1,0 +1,130 @@
+"""One training step measured before a study: its time alone and in a stack, and the memory it takes.
+
+What a step keeps for its backward pass is counted, not guessed (``memory.saved``). Against measured peaks the formula of
+``Footprint.step`` is good to a factor of 1.5 (``tests/study/test_probing.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import memory, tree
+from ..cohort import Cohort
+from ..executor import Single
+from ..feed import Schedule, select
+from ..plan import STACK, Member, Options, group
+from ..programs import make_program
+from ..recipe import Recipe
+from ..step import first_step
+
+if TYPE_CHECKING:
+    from ..data import Data
+
+STEPS = 5  # timed; the fastest counts, as other work only ever adds time
+PATIENCE = 5.0  # seconds that timing one stack may take
+STACKED_COPIES = 2.0  # vmap lays the inputs of convolutions out anew, so that a stack holds activations twice
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of one run: parameters; buffers; optimizer state; activations that one step saves for its backward pass."""
+
+    params: int
+    buffers: int
+    own: int
+    saved: int
+
+    @property
+    def state(self) -> int:
+        """What a run is between two steps, and after its end."""
+        return self.params + self.buffers + self.own
+
+    def step(self, runs: int) -> float:
+        """Peak bytes of one step of ``runs`` runs in a stack, beside their states: the gradients, and then either the
+        saved activations (backward pass), or new parameters, optimizer state and two temporaries (update)."""
+        copies = STACKED_COPIES if runs > 1 else 1.0
+        return runs * (self.params + max(copies * self.saved, 3 * self.params + self.own))
+
+    def training(self, runs: int) -> float:
+        """Peak bytes of training ``runs`` runs in a stack: states now, at the epoch's start, and kept."""
+        return 3 * runs * self.state + self.step(runs)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A measured step. ``seconds``: per run of a step as the study would run it, in stacks of ``stack`` runs, timed on
+    ``timed`` of them; ``scoring``: seconds per run and epoch on `stop`; ``footprint``: memory of one run."""
+
+    seconds: float
+    scoring: float
+    stack: int
+    timed: int
+    footprint: Footprint
+
+
+def measured(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options: Options, runs: int) -> Step:
+    """Time and memory of a step of ``recipe``, from a few eager steps on copies: nothing is trained or kept.
+
+    ``runs``: how many runs would be trained; as many as fit one stack are timed together, where that takes seconds.
+    """
+    data = data.to(options.resolved_device())
+    one = _cohort(model, recipe, data, schedule, options, 1)
+    footprint, seconds = _footprint(one), _stepping(one)
+    size = min(STACK, runs)
+    patient = seconds * size * (STEPS + 1) < PATIENCE
+    some = _cohort(model, recipe, data, schedule, options, size if patient else min(size, 2)) if size > 1 else one
+    if isinstance(some.executor, Single):
+        return Step(seconds, _scoring(one), 1, 1, footprint)
+    if not patient:
+        return Step(seconds, _scoring(one), size, 1, footprint)
+    at_once = some.pieces.runs or size  # where memory is short, a stack is trained in pieces
+    return Step(_stepping(some) / size, _scoring(some) / size, at_once, size, footprint)
+
+
+def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options: Options, runs: int) -> Cohort:
+    members = [Member(recipe, seed) for seed in range(runs)]
+    [(techniques, _)] = group(members)
+    program = make_program(model, techniques, members[0], data, options)
+    return Cohort(program, members, data, schedule, Single if runs == 1 else None)
+
+
+def _stepping(cohort: Cohort) -> float:
+    """Seconds of one eager step of all runs."""
+    block = first_step(next(cohort.feed.blocks(0, [1.0] * len(cohort.members)))[0])
+    return _fastest(lambda: memory.run(cohort, block, 0, bool), cohort.program.device)
+
+
+def _scoring(cohort: Cohort) -> float:
+    """Seconds of predicting `stop` once with all runs."""
+    rows = cohort.data.rows["stop"]
+    if not len(rows):
+        return 0.0
+    x = select(cohort.data.x, rows)
+    return _fastest(lambda: cohort.predict(cohort.state, cohort.const, x), cohort.program.device)
+
+
+def _footprint(cohort: Cohort) -> Footprint:
+    """Bytes of the one run of ``cohort``, by one forward and backward pass."""
+    state, const = (cohort.executor.member(held, 0) for held in (cohort.state, cohort.const))
+    saved = memory.saved(cohort.program, state, const, next(cohort.feed.steps(0, [1.0])))
+    sizes = {part: sum(v.nbytes for v in tree.flatten(state[part]).values()) for part in ("params", "buffers", "own")}
+    return Footprint(**sizes, saved=saved)
+
+
+def _fastest(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of the fastest of a few calls, the first left out; of the first where that took seconds already."""
+    times: list[float] = []
+    for _ in range(STEPS + 1):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+        if sum(times) > PATIENCE:
+            break
+    return min(times[1:] or times)
