@@ -122,7 +122,8 @@ class Cohort:
             self.state, losses = memory.run(self, block, skip, waiting)
             self.losses += losses
             rate = block.rate[-1]
-            if waiting() and self.step < len(self.feed.batches):
+            paused = len(losses) < len(block.t) - skip
+            if paused or (waiting() and self.step < len(self.feed.batches)):
                 return False
         history = torch.stack(self.losses).double().cpu()  # the epoch's one look at the losses
         self.epoch, self.losses = self.epoch + 1, []

@@ -38,14 +38,15 @@ class Executor:
     def run(
         self, state: Any, const: Any, block: Now, skip: int = 0, waiting: Callable[[], bool] = bool
     ) -> tuple[Any, list[Tensor]]:
-        """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``; each step's losses."""
+        """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``; each step's losses.
+        Asked once between two steps; after the last one it is for the caller to ask."""
         if self._loop is not None and block.y.shape[2] == self._rows:
             return self._run_loop(self._loop, state, const, block, skip, waiting)
         losses = []
         for i in range(skip, len(block.t)):
             state, loss = self.step(state, const, at_step(block, i))
             losses.append(loss)
-            if waiting():
+            if i + 1 < len(block.t) and waiting():
                 break
         return state, losses
 
@@ -90,7 +91,7 @@ class Executor:
                 states = [s for s, _ in done]
                 losses.append(self._merge_losses([loss for _, loss in done]))
                 a, self._pace = b, max(1, int(CALL * (b - a) / (time.perf_counter() - began + 1e-9)))
-                if waiting():
+                if b < len(block.t) and waiting():
                     break
         return self._merge(states), list(torch.cat(losses).unbind(0))
 

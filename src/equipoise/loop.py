@@ -39,20 +39,16 @@ class Loop:
         self._scalars: dict[int, GraphModule] = {}  # by number of steps
         example = [*leaves[0], *leaves[1], *leaves[2], *(_at_least_two(v) for v in leaves[3])]
         given = [_at_least_two(v) for v in self._run_scalars(example)]
-        self._native: Native = built(
-            _Body(self._split.body, self._n, len(given)), [*example, *given], self._steps_axis(), threads
-        )
+        body = _Body(self._split.body, self._n)
+        self._native: Native = built(body, [*example, *given], self._steps_axis(), threads)
 
-    def _sources(self, const: Const, moving: Any, largest: int) -> list[int]:
+    def _sources(self, const: Const, moving: dict[str, Any], largest: int) -> list[int]:
         """Numbers of the leaves that are scalars of a run: knobs, the clock, rates, small host draws."""
         knobs = range(self._n[0], self._n[0] + len(pytree.tree_leaves(const.knobs)))
         clock = range(self._n[0] + self._n[1], sum(self._n[:3]))
-        found = enumerate(pytree.tree_flatten_with_path(moving)[0], sum(self._n[:3]))
-        return [
-            *knobs,
-            *clock,
-            *(i for i, (path, v) in found if pytree.keystr(path[:1]).strip("[]'") in SCALARS and v.numel() <= largest),
-        ]
+        leaves = [(f, v) for f in MOVING for v in pytree.tree_leaves(moving[f])]
+        found = enumerate(leaves, sum(self._n[:3]))
+        return [*knobs, *clock, *(i for i, (f, v) in found if f in SCALARS and v.numel() <= largest)]
 
     def _steps_axis(self) -> list[bool]:
         """Which inputs of the loop have a leading axis of steps."""

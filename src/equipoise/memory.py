@@ -168,7 +168,7 @@ def _one_by_one(cohort: Cohort, block: Now, skip: int, waiting: Callable[[], boo
     for i in range(skip, len(block.t)):
         state, loss = in_pieces(cohort, state, at_step(block, i))
         losses.append(loss)
-        if waiting():
+        if i + 1 < len(block.t) and waiting():
             break
     return state, losses
 

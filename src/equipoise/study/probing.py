@@ -1,7 +1,7 @@
 """One training step measured before a study: its time alone and in a stack, and the memory it takes.
 
-What a step keeps for its backward pass is counted, not guessed (``memory.saved``). Against measured peaks the formula of
-``Footprint.step`` is good to a factor of 1.5 (``tests/study/test_probing.py``).
+What a step keeps for its backward pass is counted, not guessed (``memory.saved``). Against measured peaks the formula
+of ``Footprint.step`` is good to a factor of 1.5 (``tests/study/test_probing.py``).
 """
 
 from __future__ import annotations
