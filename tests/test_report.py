@@ -9,8 +9,6 @@ import importlib.util
 import io
 import math
 import re
-import shutil
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,92 +16,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from equipoise import techniques as T
-from equipoise.recipe import Recipe
 from equipoise.report import numbers as num
 from equipoise.report import study_page
-from equipoise.report.repeat import MOVING
+from equipoise.report.repeat import HELD, MOVING, SEEDS_ONLY, STUDIES, THREE_FACTOR, UNDECLARED
 from equipoise.report.style import DARK, LIGHT
 from equipoise.study.conduct import Study
 from equipoise.study.design import Factor, make_design
 from equipoise.study.effects import effects
-from equipoise.study.execute import Trained
-from equipoise.study.rates import by_rate
-from equipoise.study.recommend import Confirmation, confirm, recommend
-from equipoise.study.tradeoff import trade
+from equipoise.study.recommend import Confirmation, recommend
+
+from .studies import HOSTILE, NAMES, RATES, made
 
 BENCH = Path(__file__).parents[1] / "benchmarks" / "evidence" / "simulate.py"
-NAMES = ("BatchNorm", "Dropout", "WeightDecay", "LabelSmoothing", "MixUp", "RandomAffine", "Cosine")
-GAINS = (-0.30, 0.25, 0.0, -0.05, 0.0, -0.10, 0.02)
-RATES = (0.25, 1.0, 4.0)
 ESTIMAND = (
     "average effect over the other techniques, for this training set and this learning-rate rule, "
     "over new seeds and new examples of the same source"
 )
-HOSTILE = '<script src="https://evil.example/x.js">alert(1)</script> & "$\\frac{1}{2}$"'
-
-
-def history(loss: float, epochs: int, rng: np.random.Generator) -> list[dict[str, float]]:
-    curve = loss + np.exp(-np.arange(epochs) / 4.0) + rng.normal(0, 0.01, epochs)
-    return [{"epoch": float(e + 1), "loss": v, "stop_loss": float(v)} for e, v in enumerate(curve)]
-
-
-def made(
-    names: tuple[str, ...] = NAMES,
-    *,
-    rates: tuple[float, ...] = RATES,
-    epochs: int = 12,
-    fails: int = 0,
-    same: str = "",
-) -> Study:
-    """A study of planted effects, through the design, effects, rates, trade and recommendation of a real one."""
-    rng = np.random.default_rng(3)
-    design = make_design([Factor(n, ("none", f"{n}(x=0.3)")) for n in names], interactions=[(0, 1)], seed=5)
-    gains = np.array([0.0 if n == same else g for n, g in zip(names, GAINS, strict=False)])
-    mean = 1.5 + design.matrix @ gains
-    shape = (design.configurations, len(rates), 3, 60)
-    y = mean[:, None, None, None] + rng.normal(0, 0.02, shape[:3])[..., None] + rng.normal(0, 0.2, shape)
-    if same:  # the runs with and without this technique are the same bits
-        k = names.index(same)
-        others = np.delete(design.matrix, k, axis=1)
-        for c in range(len(others)):
-            twin = np.flatnonzero((others == others[c]).all(1))[0]
-            y[c] = y[twin]
-    failed = np.zeros(shape[:3], dtype=bool)
-    failed.ravel()[:fails] = True
-    scores = {"loss": y, "accuracy": 1.0 / (1.0 + np.exp(y))}
-    histories = [[[history(m, epochs, rng) for _ in range(3)] for _ in rates] for m in mean]
-    stop = y.mean(-1)
-    trained = Trained(scores, stop, failed, rng.uniform(1, 2, shape[:3]), histories, [], 2)
-    middle = {m: v[:, len(rates) // 2] for m, v in scores.items()}
-    found = effects(design, middle, primary="loss")
-    choice = recommend(design, middle["loss"], found)
-    halves = rng.normal(0, 0.1, (design.configurations, 2, 2, 60, 2)) + 0.3 * mean[:, None, None, None, None]
-    baseline, candidate = Recipe(T.CrossEntropy(), T.AdamW()), Recipe(T.CrossEntropy(), T.AdamW(), T.BatchNorm())
-    fresh = rng.normal(1.0, 0.1, (10, 50))
-    return Study(
-        {"data": "digits", "model": "mlp(hidden=(16,))", "base": ["CrossEntropy"], "primary": "loss", "smallest": 0.03},
-        design,
-        found,
-        choice,
-        candidate,
-        baseline,
-        confirm(fresh, fresh + 0.3 + rng.normal(0, 0.05, fresh.shape), metric="loss", better="lower"),
-        trained,
-        [0, 1, 2],
-        rates,
-        trade(design, halves, np.zeros((60, 2)), effects=found, n=539),
-        by_rate(design, y, rates, "lower") if len(rates) > 1 else (),
-        {"compile": 0.0, "train": 30.0, "total": 41.0},
-        ["Dropout acts at 1 of 2 affine maps."],
-        {
-            "versions": {"equipoise": "0.1.0", "torch": "2.13.0"}, "fingerprint": "3152ef29", "source": "scikit-learn",
-            "seed": 0, "epochs": epochs, "batch_size": 64,
-            "roles": {"fit": 1078, "stop": 180, "assess": 270, "test": 269},
-            "command": "equipoise study digits --seeds 3",
-        },
-        1,
-    )  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -347,6 +275,21 @@ class TestEvidence:
         assert float(row["seconds on"]) == pytest.approx(study.trained.seconds[on].mean())
         assert float(row["seconds off"]) == pytest.approx(study.trained.seconds[~on].mean())
 
+    def test_cost_by_itself_in_time_and_memory(self, page: Page, study: Study) -> None:
+        """Every technique of the made study takes twice the time and 1.5 times the memory when it is alone."""
+        rows = files(page)["costs.csv"]
+        assert {float(r["bytes on"]) / float(r["bytes off"]) for r in rows} == {1.5}
+        text = page.text[page.text.index("Cost in time and memory") :]
+        assert text.count("2.00× 3.00 1.50×") == len(NAMES)
+        bare = Page(study_page(dataclasses.replace(study, facts={})))
+        assert "Memory was not measured." in bare.text and "Memory alone" not in bare.text
+
+    def test_groups_are_told(self, study: Study) -> None:
+        facts = study.facts | {"groups": {"assess": 27, "test": 25}}
+        text = Page(study_page(dataclasses.replace(study, facts=facts))).text
+        assert "27 groups in the 270 rows of assess and 25 groups in the 269 rows of test" in text
+        assert "Rows are grouped" not in Page(study_page(study)).text
+
     def test_design_in_full(self, study: Study, page: Page) -> None:
         rows = files(page)["design.csv"]
         assert [[int(r[n] == "on") for n in NAMES] for r in rows] == study.design.matrix.tolist()
@@ -366,16 +309,36 @@ class TestEvidence:
 
     @pytest.mark.parametrize("seeds", MOVING)
     def test_coverage_is_quoted_as_the_bench_measures_it(self, page: Page, seeds: int) -> None:
-        """500 studies against the quoted share of 2,000: within five standard errors and the rounding."""
+        """500 studies against the quoted share of 20,000: within five standard errors and the rounding."""
         spec = importlib.util.spec_from_file_location("simulate", BENCH)
         assert spec is not None and spec.loader is not None
         bench = sys.modules["simulate"] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
         spec.loader.exec_module(bench)
         (scenario,) = (s for s in bench.SCENARIOS if s.name.startswith("one effect moves"))
         share = MOVING[seeds]
-        se = math.sqrt(share * (1 - share) * (1 / 500 + 1 / 2000))
+        se = math.sqrt(share * (1 - share) * (1 / 500 + 1 / STUDIES))
         assert abs(bench.measure(scenario, seeds, 500).lowest - share) < 5 * se + 0.005
         assert f"{round(100 * share)} % of studies of {seeds} seeds" in page.text
+
+    def test_caveats_quote_the_results_that_lie_there(self, page: Page) -> None:
+        rows = list(csv.DictReader((BENCH.parent / "results" / "simulation.csv").read_text().splitlines()))
+        assert {int(r["studies"]) for r in rows} == {STUDIES}
+
+        def ends(column: str, *, holds: bool | None = None, name: str = "") -> list[float]:
+            found = [
+                float(r[column])
+                for r in rows
+                if r["scenario"].startswith(name) and (holds is None or (r["asserted"] == "True") == holds)
+            ]
+            return [round(min(found), 2), round(max(found), 2)]
+
+        moving = {int(r["seeds"]): round(float(r["lowest"]), 2) for r in rows if r["scenario"].startswith("one effect")}
+        assert moving == MOVING
+        assert ends("coverage", holds=True) == list(HELD)
+        assert ends("seed_only", name="mostly example error") == list(SEEDS_ONLY)
+        assert ends("coverage", name="undeclared interactions") == list(UNDECLARED)
+        assert ends("coverage", name="35 three-factor interactions, ±0.25σ") == list(THREE_FACTOR)
+        assert "95 to 97 %" in page.text and "86 to 91 %" in page.text and "20,000 studies of each kind" in page.text
 
 
 class TestHonestGaps:
@@ -485,56 +448,3 @@ def test_numbers_in_words() -> None:
     assert [num.p_value(p) for p in (0.00003, 0.0123, 1.0, None)] == ["< .0001", ".0123", "1.0000", "—"]
     assert (num.duration(3.14159), num.duration(600), num.duration(3 * 3600 * 2)) == ("3.14 s", "10 min", "6 h 00 min")
     assert (num.listed(["a"]), num.listed("abc"), num.listed([])) == ("a", "a, b and c", "")
-
-
-class TestBrowser:
-    """In a real browser; where there is none, these say so."""
-
-    @pytest.fixture
-    def browser(self) -> str:
-        found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        if not found:
-            pytest.skip("no chromium or chrome on this machine")
-        return found
-
-    def opened(self, browser: str, page: Path, profile: Path) -> subprocess.CompletedProcess[str]:
-        """The page after loading, as HTML, and the browser's log."""
-        flags = (
-            "--headless --no-sandbox --disable-gpu --disable-background-networking --enable-logging=stderr --dump-dom"
-        )
-        command = [browser, *flags.split(), "--virtual-time-budget=3000", f"--user-data-dir={profile}", page.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-
-    def test_opens_without_errors_and_cannot_load_anything(self, browser: str, tmp_path: Path, html: str) -> None:
-        """The browser's console stays empty; where something is planted that runs or loads, the page refuses it."""
-        planted = html.replace("<main>", '<main><script>1</script><img src="https://a.example/x.png">')
-        for name, text, messages in (("page", html, 0), ("planted", planted, 2)):
-            file = tmp_path / f"{name}.html"
-            file.write_text(text, encoding="utf-8")
-            log = self.opened(browser, file, tmp_path / "profile").stderr
-            assert len(re.findall(r"CONSOLE.*Content Security Policy", log)) == messages
-            assert log.count("CONSOLE") == messages
-
-    @pytest.mark.parametrize("name", ["usual", "hostile"])
-    def test_no_overflow_on_a_phone(self, browser: str, tmp_path: Path, study: Study, name: str) -> None:
-        """In a frame of 390 px, with all details open, the page is no wider than the frame."""
-        if name == "hostile":
-            study = dataclasses.replace(
-                made(("W" * 80, "x" * 60, "C", "D")), notes=["n" * 400], facts={"command": "c" * 900}
-            )
-        inner = study_page(study).replace("<details", "<details open")
-        quoted = inner.replace("&", "&amp;").replace('"', "&quot;")
-        (tmp_path / "frame.html").write_text(
-            '<!DOCTYPE html><iframe id="f" style="width:390px;height:800px;border:0" '
-            f'srcdoc="{quoted}"></iframe><script>'
-            'f.onload=()=>{const d=f.contentDocument.documentElement;'
-            'document.title=`${d.clientWidth} ${d.scrollWidth} ${getComputedStyle(f.contentDocument.body).display}`}'
-            "</script>",
-            encoding="utf-8",
-        )  # fmt: skip
-        title = re.search(
-            r"<title>(\d+) (\d+) block</title>", self.opened(browser, tmp_path / "frame.html", tmp_path / "p").stdout
-        )
-        assert title is not None
-        client, scroll = map(int, title.groups())
-        assert 370 <= client <= 390 and scroll <= client

@@ -37,8 +37,8 @@ LOSS, OUTPUT = 1e3, 10.0
 
 
 # --- SageMaker Debugger -----------------------------------------------------------------------------------------------
-def debugger(trace: Trace) -> list[str]:
-    """The built-in rules that fire."""
+def debugger(trace: Trace, fit: Sequence[Tensor]) -> list[str]:
+    """The built-in rules that fire; ``fit``: per-example losses of fit rows, beside those of ``trace.stop``."""
     rules = {
         "PoorWeightInitialization": _poor_start(trace),
         "VanishingGradient": any(_mean(g) < VANISHING for m in trace.moments for _, _, g in m.weights()),
@@ -47,7 +47,7 @@ def debugger(trace: Trace) -> list[str]:
         "SaturatedActivation": any(_saturated(s) for s in trace.last.layers),
         "WeightUpdateRatio": _updates(trace.ratios),
         "UnchangedTensor": _unchanged(trace.first, trace.early),
-        "Overfit": overfits([float(v.mean()) for v in trace.fit], [float(v.mean()) for v in trace.stop]),
+        "Overfit": overfits([float(v.mean()) for v in fit], [float(v.mean()) for v in trace.stop]),
         "CheckInputImages": any(_off_centre(x) for x in trace.inputs),
     }
     return [name for name, fires in rules.items() if fires]
@@ -110,10 +110,10 @@ def _off_centre(x: Tensor) -> bool:
 
 
 # --- AutoTrainer ------------------------------------------------------------------------------------------------------
-def autotrainer(trace: Trace, accuracy: float | None) -> list[str]:
+def autotrainer(trace: Trace, fit: Sequence[Tensor], accuracy: float | None) -> list[str]:
     """The problems it reports; ``accuracy`` at the end, None for regression, which its gate lets through."""
     stuck = accuracy is None or accuracy < ACCURACY
-    sure = [] if accuracy is None else [_sure(v) for v in trace.fit]
+    sure = [] if accuracy is None else [_sure(v) for v in fit]
     ends = [(float(g[0][2].norm()), float(g[-1][2].norm())) for m in trace.moments if len(g := m.weights()) > 1]
     rules = {
         "gradient vanish": stuck and any(a < VANISH_RATIO * b and a < VANISH_NORM for a, b in ends),

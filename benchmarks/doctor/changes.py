@@ -44,10 +44,18 @@ def hidden(net: nn.Module) -> list[Any]:
     return [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][:-1]
 
 
+def unbiased(net: nn.Module) -> None:
+    """Every bias at 0, as starts are written that draw the weights alone."""
+    for name, p in net.named_parameters():
+        if "bias" in name:
+            p.zero_()
+
+
 def scaled(setup: Setup, factor: float, recurrent: bool = False) -> Setup:
     def spoil(net: nn.Module) -> None:
         for p in weights(net):
             p.mul_(factor)
+        unbiased(net)
 
     def spoil_cells(net: nn.Module) -> None:
         for name, p in net.named_parameters():
@@ -63,9 +71,7 @@ def constant(setup: Setup, value: float) -> Setup:
     def spoil(net: nn.Module) -> None:
         for p in weights(net):
             p.fill_(value)
-        for name, p in net.named_parameters():
-            if "bias" in name:
-                p.zero_()
+        unbiased(net)
 
     return spoiled(setup, spoil)
 

@@ -32,6 +32,8 @@ from .changes import (
 )  # fmt: skip
 from .programs import Program, Setup
 
+MILD, STRONG = 0, 1
+
 Change = Callable[[Setup, int], Setup]
 
 
@@ -48,6 +50,10 @@ class Fault:
 # --- faults -------------------------------------------------------------------------------------------------------
 def _has(*traits: str) -> Callable[[Program], bool]:
     return lambda p: bool(p.traits & set(traits))
+
+
+def _but(has: str, lacks: str) -> Callable[[Program], bool]:
+    return lambda p: has in p.traits and lacks not in p.traits
 
 
 def _lacks(*traits: str) -> Callable[[Program], bool]:
@@ -67,8 +73,11 @@ def _fault(name: str, causes: str, befalls: Callable[[Program], bool], change: C
 
 
 FAULTS: tuple[Fault, ...] = (
-    _fault("rate high", "gradient_spikes update_ratio landscape", _always, lambda s, v: at_rate(s, (30, 1000)[v])),
-    _fault("rate low", "update_ratio", _always, lambda s, v: at_rate(s, (1 / 300, 1e-4)[v])),
+    _fault(
+        "rate high", "gradient_spikes update_ratio landscape update_shape", _always,
+        lambda s, v: at_rate(s, (30, 1000)[v]),
+    ),
+    _fault("rate low", "update_ratio update_shape", _always, lambda s, v: at_rate(s, (1 / 300, 1e-4)[v])),
     _fault("unscaled inputs", "unscaled_inputs", _lacks("tokens"), lambda s, v: rescaled(s, (1, 30)[v])),
     _fault("constant start", "symmetry", _always, lambda s, v: constant(s, (0.1, 0.0)[v])),
     _fault(
@@ -83,9 +92,9 @@ FAULTS: tuple[Fault, ...] = (
         "saturated start", "saturation activation_profile gradient_profile", _has("tanh", "sigmoid"),
         lambda s, v: scaled(s, (10, 50)[v]),
     ),
-    _fault("dead units", "dead_units", _has("relu"), lambda s, v: dead(s, (0.8, 1.0)[v])),
+    _fault("dead units", "dead_units", _but("relu", "residual"), lambda s, v: dead(s, (0.8, 1.0)[v])),
     _fault("sorted rows", "minibatch_shift", _always, lambda s, v: in_order(s, (0.5, 0.0)[v])),
-    _fault("wrong labels", "generalization_gap", _always, lambda s, v: mislabelled(s, (0.4, 1.0)[v])),
+    _fault("wrong labels", "generalization_gap gradient_noise", _always, lambda s, v: mislabelled(s, (0.4, 1.0)[v])),
     _fault("few rows", "generalization_gap", _always, lambda s, v: few(s, (0.15, 0.06)[v])),
     _fault(
         "tiny batch", "batch_norm_statistics", _has("norm"), lambda s, v: tiny(s, (4, 2)[v])

@@ -19,16 +19,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from equipoise import metrics, probes
 from equipoise.cohort import Cohort
 from equipoise.doctor import Course
 from equipoise.doctor.mend import with_proposals
 from equipoise.doctor.watch import Watched, Watcher
+from equipoise.errors import EquipoiseError
 from equipoise.plan import Member, Options, group
 from equipoise.probe import Finding, Measure, Trace
 from equipoise.programs import make_program
@@ -37,7 +39,7 @@ from equipoise.run import Run
 from equipoise.training import train_many
 
 from . import baselines
-from .faults import CONTROLS, FAULTS
+from .faults import CONTROLS, FAULTS, MILD, STRONG
 from .programs import PROGRAMS, Program, Setup
 
 OPTIONS = Options(device="cpu", compile="never", threads=1, progress=False)
@@ -71,11 +73,12 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """All of them, seed by seed, program by program, healthy ones first."""
+    """All of them: healthy ones, strong faults, mild ones; of each seed by seed."""
     for seed in SEEDS:
-        for p in PROGRAMS:
-            yield from (Case(p, "healthy", c.name, 0, seed) for c in CONTROLS if c.befalls(p))
-            yield from (Case(p, "fault", f.name, v, seed) for f in FAULTS if f.befalls(p) for v in (0, 1))
+        yield from (Case(p, "healthy", c.name, 0, seed) for p in PROGRAMS for c in CONTROLS if c.befalls(p))
+    for severity in (STRONG, MILD):
+        for seed in SEEDS:
+            yield from (Case(p, "fault", f.name, severity, seed) for p in PROGRAMS for f in FAULTS if f.befalls(p))
 
 
 @cache
@@ -85,7 +88,20 @@ def trained(program: Program, seed: int) -> Run:
     return ordinary(dataclasses.replace(setup, epochs=LONGER * setup.epochs), setup.resolved(), seed)
 
 
-def watched(setup: Setup, seed: int) -> tuple[Trace, Cohort]:
+class Evaluating(Watcher):
+    """The doctor's watcher; beside the loss on `stop` it keeps that on as many fit rows, which other tools read."""
+
+    def __init__(self, cohort: Cohort, steps: int, seed: int) -> None:
+        super().__init__(cohort, steps, seed)
+        self.fits: list[Tensor] = []
+
+    def _look(self, step: int, points: set[int], evaluations: set[int]) -> None:
+        super()._look(step, points, evaluations)
+        if step in evaluations:
+            self.fits.append(self._each(self.bench.rows[: len(self._stop_rows)]))
+
+
+def watched(setup: Setup, seed: int) -> tuple[Trace, Evaluating]:
     """What `equipoise.doctor` records of a set-up, and the training itself, which is bit for bit the ordinary one."""
     member, data = Member(setup.resolved(), seed), setup.data
     ((techniques, _),) = group([member])
@@ -93,8 +109,8 @@ def watched(setup: Setup, seed: int) -> tuple[Trace, Cohort]:
     n = len(data.rows["fit"])
     schedule = Course(1, seed, setup.batch, setup.shuffle).schedule(n)
     course = Course(setup.epochs * len(schedule.batches(n)), seed, setup.batch, setup.shuffle)
-    cohort = Cohort(program, [member], data, course.schedule(n), Watched)
-    return Watcher(cohort, course.steps, seed).trace(), cohort
+    watcher = Evaluating(Cohort(program, [member], data, course.schedule(n), Watched), course.steps, seed)
+    return watcher.trace(), watcher
 
 
 def ordinary(setup: Setup, recipe: Recipe, seed: int) -> Run:
@@ -114,8 +130,8 @@ def scores(cohort: Cohort, role: str) -> dict[str, float]:
 
 
 def loss_of(scores: dict[str, float], task: str) -> float:
-    """The loss; infinite where training failed."""
-    value = scores[metrics.primary(task)]
+    """Cross-entropy or mean squared error; infinite where training failed."""
+    value = scores["loss"] if task == "classify" else scores["rmse"] ** 2
     return value if math.isfinite(value) else math.inf
 
 
@@ -132,7 +148,10 @@ def constant(program: Program) -> float:
 
 def loss_with(setup: Setup, recipe: Recipe, seed: int) -> float:
     """Loss on `assess`, which steers nothing, after training with another recipe."""
-    run = ordinary(setup, recipe, seed)
+    try:
+        run = ordinary(setup, recipe, seed)
+    except EquipoiseError:  # a proposal that this set-up cannot take
+        return math.inf
     return math.inf if run.failed else loss_of(run.score("assess"), setup.data.task)
 
 
@@ -151,7 +170,8 @@ def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
     began = time.process_time()
     setup = case.setup()
     recipe, task = setup.resolved(), setup.data.task
-    trace, cohort = watched(setup, case.seed)
+    trace, watcher = watched(setup, case.seed)
+    cohort = watcher.cohort
     findings, measures = judged(trace)
     looked = time.process_time() - began
     loss = math.inf if trace.failed else loss_of(scores(cohort, "assess"), task)
@@ -168,8 +188,8 @@ def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
         "proposed": [repr(t) for t in proposed if t not in recipe],
         "loss": number(loss), "constant": number(constant(case.program)),
         "mended": None if mended is None else number(mended),
-        "debugger": baselines.debugger(trace),
-        "autotrainer": baselines.autotrainer(trace, accuracy),
+        "debugger": baselines.debugger(trace, watcher.fits),
+        "autotrainer": baselines.autotrainer(trace, watcher.fits, accuracy),
         "ruled": extremes(measures),
         "doctor_seconds": round(looked, 2), "seconds": round(time.process_time() - began, 2),
     }  # fmt: skip
@@ -199,13 +219,14 @@ def slim(trace: Trace) -> Trace:
             for i, s in enumerate(m.layers)
         )
         return dataclasses.replace(
-            m, layers=layers, params={}, buffers={}, norms={}, grads={}, gradient=None, micro=nothing
+            m, layers=layers, params={}, buffers={}, norms={}, grads={}, gradient=None, micro=None
         )
 
     moments = tuple(map(thin, trace.moments))
     return dataclasses.replace(
-        trace, moments=moments, turn=moments[-1], updated={}, inputs=(), roles={}, batches=(), hidden={}
-    )
+        trace, moments=moments, turn=moments[-1], updated={}, inputs=(), roles={}, batches=(), hidden={}, looks=(),
+        function=cast(Any, None),
+    )  # fmt: skip
 
 
 def main() -> None:

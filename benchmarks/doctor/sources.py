@@ -129,17 +129,6 @@ def houses() -> Data:
 
 
 @cache
-def rings() -> Data:
-    """Abalones: seven measures and a sex, of which the number of rings is to be told."""
-    import pandas as pd
-
-    table = pd.read_csv(directory() / "tabular" / "abalone.csv", header=None)
-    x = pd.get_dummies(table.iloc[:, :-1]).to_numpy(dtype=np.float32)
-    x, y = some(x, table.iloc[:, -1].to_numpy(dtype=np.float32), 1500)
-    return made(x, y, "rings", task="regress")
-
-
-@cache
 def text() -> Data:
     """Sixteen characters of Shakespeare; is the next a vowel, a consonant, a blank or something else?"""
     written = (directory() / "text" / "tinyshakespeare.txt").read_text(encoding="utf-8")[:400_000]

@@ -169,8 +169,9 @@ def rates_section(study: Study) -> str:
     caption = (
         f"<b>Effect at each fixed rate</b> (factor on the optimizer’s own rate): {named}; lines are 95 % intervals. "
         "The verdicts above compare every arm at its own best rate, chosen for each seed by the <code>stop</code> "
-        "loss of the other seeds. An effect that moves with the rate is a matter of the rate as much as of the "
-        "technique."
+        "loss of the other seeds. An effect that moves with the rate (technique × rate, from the lowest rate to the "
+        "highest) is a matter of the rate as much as of the technique. Plain intervals, outside of the family that "
+        "Holm’s correction covers."
     )
     d = num.decimals(h - e for r in effects for e, h in zip(r.effect, r.high, strict=True))
     columns = [key("Technique", "technique")]
@@ -178,7 +179,7 @@ def rates_section(study: Study) -> str:
         columns.append(Column(f"at ×{x:g}", lambda r, k=f"effect at {x:g}": num.signed(r[k], d)))
         columns.append(Column("95 % interval", _ends(f"low at {x:g}", f"high at {x:g}", d)))
     columns += [
-        Column("Change, lowest to highest", lambda r: num.signed(r["change"], d)),
+        Column("Technique × rate: change, lowest to highest", lambda r: num.signed(r["change"], d)),
         Column("95 % interval", _ends("change_low", "change_high", d)),
         Column("p", lambda r: num.p_value(r["change_p"])),
         key("Where", "note"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import numbers as num
-from .markup import Column, csv_link, figure, key, numbers, paragraphs, section, table
+from .markup import Column, Record, csv_link, figure, key, numbers, paragraphs, section, table
 from .plots import Curve, bounds, curves
 
 if TYPE_CHECKING:
@@ -51,34 +51,58 @@ def curves_section(study: Study) -> str:
 
 
 def costs_section(study: Study) -> str:
-    """Mean seconds of a run with and without each technique."""
+    """What each technique costs: time in the study's runs, and time and memory of a step of one run by itself."""
     seconds, design = study.trained.seconds, study.design
+    alone = {r["technique"]: r for r in study.facts.get("costs", ())}
+    alone = alone if alone.keys() >= set(design.rows) else {}
     records: list[dict[str, Any]] = []
     for k, factor in enumerate(design.factors):
         for level, name in enumerate(factor.rows, 1):
             on, off = (float(seconds[design.matrix[:, k] == v].mean()) for v in (level, 0))
-            records.append(
-                {"technique": name, "seconds on": on, "seconds off": off, "ratio": on / off if off else float("nan")}
-            )
+            records.append({"technique": name, "seconds on": on, "seconds off": off, **alone.get(name, {})})
     d = num.decimals(r["seconds on"] / 10 for r in records)
     columns = [
         key("Technique", "technique"),
-        Column("With it", lambda r: num.plain(r["seconds on"], d)),
-        Column("Without", lambda r: num.plain(r["seconds off"], d)),
-        Column("Ratio", lambda r: f"{num.plain(r['ratio'], 2)}×"),
+        Column("Run with it, s", lambda r: num.plain(r["seconds on"], d)),
+        Column("Without, s", lambda r: num.plain(r["seconds off"], d)),
+        _ratio("seconds"),
     ]
+    if alone:
+        e = num.decimals(1e3 * r["step seconds on"] / 10 for r in records)
+        columns += [
+            Column("Step alone, ms", lambda r: num.plain(1e3 * r["step seconds on"], e)),
+            _ratio("step seconds"),
+            Column("Memory alone, MB", lambda r: num.plain(r["bytes on"] / 1e6, 2)),
+            _ratio("bytes"),
+        ]
     share = (
         "Runs that train in one stack share its time evenly, so a technique whose runs share a stack with those "
-        "without it shows no cost here. Measured once, while the study ran: a guide, not a benchmark. Memory was not "
-        "measured."
+        "without it shows no cost in the first columns. "
+    )
+    share += (
+        "Step and memory are those of one run by itself, eagerly, with this technique and without any, before the "
+        "study: the fastest of five steps; parameters, optimizer state, gradients and what the forward pass saves for "
+        "the backward pass, counted. Measured once, on a machine that may do other work: a guide, not a benchmark."
+        if alone
+        else "Measured once, while the study ran: a guide, not a benchmark. Memory was not measured."
     )
     return section(
         "costs",
-        "Cost in time",
+        "Cost in time and memory",
         table("Mean seconds of a run, over all other techniques, rates and seeds", columns, records),
         f"<p>{csv_link('costs', records)}</p>",
         paragraphs(share),
     )
+
+
+def _ratio(name: str) -> Column:
+    """What is measured with a technique over what is measured without it."""
+
+    def show(r: Record) -> str:
+        on, off = r[f"{name} on"], r[f"{name} off"]
+        return f"{num.plain(on / off if off else None, 2)}×"
+
+    return Column("Ratio", show)
 
 
 def _factors(study: Study) -> str:

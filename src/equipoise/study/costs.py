@@ -12,9 +12,9 @@ from ..feed import Schedule
 from ..metrics import metrics_for
 from ..plan import Options
 from .design import Design
-from .planned import StudyPlan, fewer
+from .planned import StudyPlan, fewer, levels, single
 from .planning import precision
-from .probing import Step, measured
+from .probing import Step, alone, measured
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -118,6 +118,20 @@ def costs(
     schedule = Schedule(epochs, batch_size)
     step = measured(model, fullest(plan), data, schedule, options, plan.design.configurations * len(plan.seeds))
     return priced(plan, sizes(data, schedule), step, splits)
+
+
+def by_technique(plan: StudyPlan, data: Data, model: Any, schedule: Schedule, options: Options) -> list[dict[str, Any]]:
+    """What every technique costs by itself: seconds and peak bytes of one run's step with it, and without any.
+
+    In a study, runs with and without a technique share one program, so that its own cost cannot be told from theirs.
+    """
+    base_seconds, base = alone(model, single(plan), data, schedule, options)
+    rows = []
+    for k, level, row in levels(plan):
+        seconds, footprint = alone(model, single(plan, k, level), data, schedule, options)
+        at = {"step seconds on": seconds, "step seconds off": base_seconds}
+        rows.append({"technique": row, **at, "bytes on": footprint.alone, "bytes off": base.alone})
+    return rows
 
 
 def fullest(plan: StudyPlan) -> Any:

@@ -83,7 +83,7 @@ def fewer(factors: Sequence[Factor], pairs: tuple[tuple[int, int], ...], configu
 def risks(plan: StudyPlan, model: Any, data: Data, batch_size: int, options: Options) -> list[str]:
     """What is known to hurt in the base, with each factor's level alone, and with several together, each said once."""
     data = data.to(options.resolved_device())
-    alone = [(r, _single(plan, k, level)) for k, level, r in _levels(plan)]
+    alone = [(r, single(plan, k, level)) for k, level, r in levels(plan)]
     recipes = [("the base", plan.base), *((f"with {r}", a) for r, a in alone), *(("together", a) for a in plan.arms)]
     members = [Member(recipe, 0) for _, recipe in recipes]
     found: dict[str, str] = {}
@@ -95,13 +95,13 @@ def risks(plan: StudyPlan, model: Any, data: Data, batch_size: int, options: Opt
     return [f"{where}: {text}" for text, where in found.items()]
 
 
-def _levels(plan: StudyPlan) -> list[tuple[int, int, str]]:
+def levels(plan: StudyPlan) -> list[tuple[int, int, str]]:
     """(factor, level, name of its effect) of every effect."""
     return [(k, level, row) for k, q in enumerate(plan.asked) for level, row in enumerate(q.factor.rows, 1)]
 
 
-def _single(plan: StudyPlan, k: int, level: int) -> Recipe:
-    """The arm with one factor at ``level`` and the others off."""
+def single(plan: StudyPlan, k: int = 0, level: int = 0) -> Recipe:
+    """The arm with factor ``k`` at ``level`` and the others off."""
     return arm(plan.base, plan.asked, [level if i == k else 0 for i in range(len(plan.asked))])
 
 

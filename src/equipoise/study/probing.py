@@ -50,6 +50,11 @@ class Footprint:
         copies = STACKED_COPIES if runs > 1 else 1.0
         return runs * (self.params + max(copies * self.saved, 3 * self.params + self.own))
 
+    @property
+    def alone(self) -> float:
+        """Peak bytes of a step of one run, its state included."""
+        return self.state + self.step(1)
+
     def training(self, runs: int) -> float:
         """Peak bytes of training ``runs`` runs in a stack: states now, at the epoch's start, and kept."""
         return 3 * runs * self.state + self.step(runs)
@@ -84,6 +89,12 @@ def measured(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options
         return Step(seconds, _scoring(one), size, 1, footprint)
     at_once = some.pieces.runs or size  # where memory is short, a stack is trained in pieces
     return Step(_stepping(some) / size, _scoring(some) / size, at_once, size, footprint)
+
+
+def alone(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options: Options) -> tuple[float, Footprint]:
+    """Seconds of an eager step of one run of ``recipe`` by itself, and its memory."""
+    one = _cohort(model, recipe, data.to(options.resolved_device()), schedule, options, 1)
+    return _stepping(one), _footprint(one)
 
 
 def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options: Options, runs: int) -> Cohort:

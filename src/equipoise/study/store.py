@@ -265,13 +265,15 @@ class Store:
         ):
             arrays = self._rows("SELECT name, dtype, shape, sha256, data FROM arrays WHERE run = ?", run)
             with self._guarded():
+                if not isinstance(failed, str):
+                    raise TypeError(f"run {run} is done, but has no result")
                 result = Result(
-                    float("nan") if stop is None else float(stop), float(seconds), float(compiling), str(failed),
+                    float("nan") if stop is None else float(stop), float(seconds), float(compiling), failed,
                     bool(capped), json.loads(history), json.loads(notes),
                     {name: unpacked(*rest) for name, *rest in arrays},
                 )  # fmt: skip
-                key = Key(int(arm), float(rate), int(seed))
-            yield key, int(program), result
+                key, number = Key(int(arm), float(rate), int(seed)), int(program)
+            yield key, number, result
 
     def spent(self) -> list[tuple[str, float, float]]:
         """(phase, seconds of training, of compiling) of each phase."""
