@@ -223,7 +223,7 @@ def test_a_compiled_step_that_is_gone_is_said(tmp_path: Path, stop_at: Any, monk
     started = read_signed(tmp_path / "checkpoint" / "started.json")
     started["plans"][0]["compiled"] = True
     write_signed(tmp_path / "checkpoint" / "started.json", started)
-    monkeypatch.setattr("equipoise.cohort.can_compile", lambda device: False)
+    monkeypatch.setattr("equipoise.execution.can_compile", lambda device: False)
     notes = one(out=tmp_path, resume=True).notes
     assert [n for n in notes if n.startswith("not bit-identical, because the compiled step") and "no compiler" in n]
 

@@ -30,7 +30,7 @@ RANKS = {
     6: ("step", "gradients"),
     7: (
         "compiling", "executor", "plan", "feed", "programs", "progress", "checkpoint", "run", "predict", "export",
-        "combined", "report", "risks", "replay", "places", "memory",
+        "combined", "report", "risks", "tracing", "native", "loop", "replay", "places", "memory", "execution",
     ),
     8: ("train", "training", "cohort", "pure"),
     9: ("doctor", "study", "search", "bias_variance"),

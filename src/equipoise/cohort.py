@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from . import memory, metrics, tree
+from . import memory, metrics
 from .checkpoint import filled, named
-from .compiling import can_compile, repays
 from .errors import EquipoiseError
-from .executor import Single, Stack, vmap_refuses
+from .execution import compile_step, executor_for
+from .executor import Single, Stack
 from .feed import Feed, Schedule, fit_preparation, select
 from .plan import Member, Options
 from .replay import failures
-from .step import Const, Now, Program, State
+from .step import Const, Program, State
 from .technique import At, Batch
 
 if TYPE_CHECKING:
@@ -60,11 +59,10 @@ class Cohort:
         self.program, self.members, self.data, self.schedule = program, list(members), data, schedule
         self.feed = Feed(program, self.members, data, schedule)
         self._refuse_single_rows()
-        program.gates_open = program.gates_for(len(members), open_gates(members))
+        program.gates_open = program.gates_for(open_gates(members))
         consts = self._consts()
         states = [self.start(i, c) for i, c in enumerate(consts)]
-        self.why = ""
-        self.executor = executor(program) if executor else self._choose(states, consts)
+        self.executor, self.why = (executor(program), "") if executor else executor_for(self, states, consts)
         self.state, self.const = self.executor.join(states, consts)
         self.kept = self.state
         self.runs = [Progress() for _ in members]
@@ -88,35 +86,9 @@ class Cohort:
             out.append(Const(p.knobs(m.techniques), cache[key]))
         return out
 
-    def _choose(self, states: list[State], consts: list[Const]) -> Stack | Single:
-        if len(self.members) > 1:
-            now = next(self.feed.steps(0, [1.0] * len(self.members)))
-            per_run = {
-                f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")
-            }
-            self.why = vmap_refuses(self.program, states[:2], consts[:2], now._replace(**per_run))
-            if not self.why:
-                return Stack(self.program)
-        return Single(self.program)
-
-    def compile(self, options: Options, cohorts: int = 1) -> float:
-        """Compile the step where the options ask for it, or where ``cohorts`` like this one repay it; seconds spent."""
-        elements = sum(v.numel() for v in self.program.net.module.parameters()) * len(self.members)
-        made = self.program.has_compiled(len(self.members), self.program.gates_open)
-        wanted = options.compile == "always" or (
-            options.compile == "auto" and (made or repays(self.total_steps * cohorts, elements))
-        )
-        stackable = self.pieces == memory.Pieces() and (isinstance(self.executor, Stack) or len(self.members) == 1)
-        if not wanted or not stackable or self.program.net.random_elsewhere or self.program.net.recurrent:
-            return 0.0
-        if not can_compile(self.program.device):
-            self.why = "no compiler was found: eager"
-            return 0.0
-        began = time.perf_counter()
-        now = next(self.feed.steps(0, [1.0] * len(self.members)))
-        self.executor.compile(self.state, self.const, now)
-        self.compiled = True
-        return time.perf_counter() - began
+    def compile(self, options: Options, cohorts: int = 1, part: int = 0) -> float:
+        """Compile the step where that is wanted or repaid; see `execution.compile_step`."""
+        return compile_step(self, options, cohorts, part)
 
     @property
     def total_steps(self) -> int:
@@ -146,11 +118,12 @@ class Cohort:
         """All steps of one epoch that are left, then the scores and decisions that follow it; False where it paused
         between two steps because something is ``waiting``."""
         rate = torch.zeros(len(self.runs))
-        for now in islice(self.feed.steps(self.epoch, [r.factor for r in self.runs]), self.step, None):
-            self.state, loss = memory.step(self, now)
-            self.losses.append(loss)
-            rate = now.rate
-            if waiting() and self.step < len(self.feed.batches):
+        for block, skip in self.feed.blocks(self.epoch, [r.factor for r in self.runs], self.step):
+            self.state, losses = memory.run(self, block, skip, waiting)
+            self.losses += losses
+            rate = block.rate[-1]
+            paused = len(losses) < len(block.t) - skip
+            if paused or (waiting() and self.step < len(self.feed.batches)):
                 return False
         history = torch.stack(self.losses).double().cpu()  # the epoch's one look at the losses
         self.epoch, self.losses = self.epoch + 1, []

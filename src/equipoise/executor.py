@@ -1,32 +1,156 @@
-"""Running a program: one run by plain autograd, or a stack of runs by vmap. Both run the same pure step."""
+"""Running a program: one run by plain autograd, or a stack of runs by vmap. Both run the same pure step, eagerly or
+compiled: as one loop over many steps, parts of the runs side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from . import tree
 from .compiling import Compiled
 from .gradients import by_autograd, by_transform
-from .step import Const, Now, Program, State
+from .loop import Loop
+from .step import MOVING, Const, Now, Program, State, at_step
+
+CALL = 0.5  # seconds between two looks at what is waiting, about
 
 
-class Stack:
+class Executor:
+    """What a single run and a stack have in common. Compiled, runs are trained in parts, side by side on threads."""
+
+    kind = ""
+    differentiate: Callable[..., Any]
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.part, self._workers = 1, 1  # runs that one call of the loop takes; parts that are trained at the same time
+        self._loop: Loop | None = None
+        self._rows = 0  # batch size of the loop
+        self._graphs: dict[int, Compiled] = {}  # the step as a graph, by batch size
+        self._pace = 1  # steps of one call of the loop
+
+    def run(
+        self, state: Any, const: Any, block: Now, skip: int = 0, waiting: Callable[[], bool] = bool
+    ) -> tuple[Any, list[Tensor]]:
+        """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``; each step's losses.
+        Asked once between two steps; after the last one it is for the caller to ask."""
+        if self._loop is not None and block.y.shape[2] == self._rows:
+            return self._run_loop(self._loop, state, const, block, skip, waiting)
+        losses = []
+        for i in range(skip, len(block.t)):
+            state, loss = self.step(state, const, at_step(block, i))
+            losses.append(loss)
+            if i + 1 < len(block.t) and waiting():
+                break
+        return state, losses
+
+    def compile(self, state: Any, const: Any, block: Now, part: int, threads: int) -> None:
+        """Compile the step for batches of this size and ``part`` runs; kept with the program, for every cohort. The
+        parts share ``threads``; a single one has them to itself."""
+        self.part, rows = part, block.y.shape[2]
+        states, consts = self._split(state), self._split(const)
+        self._workers, inside = min(threads, len(states)), 1 if len(states) > 1 else threads
+        first = states[0], consts[0], self._of_part(block, 0)
+        key = (self.kind, part, rows, inside, self.program.gates_open)
+        if self.program.device.type == "cpu":
+            self._rows = rows
+            self._loop = self._kept(key, lambda: Loop(self._part_step, *first, part, inside))
+        else:
+            self._graphs[rows] = self._kept(key, lambda: Compiled(self._part_step, (*first[:2], at_step(first[2], 0))))
+
+    def trace(self, state: Any, const: Any, block: Now) -> None:
+        """Take the step of batches of this size as a graph of plain operators: no Python of ours runs in it."""
+        now, rows = at_step(block, 0), block.y.shape[2]
+        args = (state, const, now) if isinstance(state, dict) else (state[0], const[0], of_run(now, 0))
+        key = ("traced", self.kind, len(now.y), rows, self.program.gates_open)
+        self._graphs[rows] = self._kept(key, lambda: Compiled(self._part_step, args, "none"))
+
+    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        made = self.program.compiled
+        if key not in made:
+            made[key] = make()
+        return made[key]
+
+    def _run_loop(
+        self, loop: Loop, state: Any, const: Any, block: Now, skip: int, waiting: Callable[[], bool]
+    ) -> tuple[Any, list[Tensor]]:
+        states = self._split(state)
+        given = [loop.inputs(c, self._of_part(block, j)) for j, c in enumerate(self._split(const))]
+        losses, a = [], skip
+        with _Workers(self._workers) as each:
+            while a < len(block.t):
+                b, began = min(a + self._pace, len(block.t)), time.perf_counter()
+                moving = [[v[a:b] for v in m] for _, m in given]
+                done = each(lambda j: loop(states[j], given[j][0], moving[j]), len(states))  # noqa: B023
+                states = [s for s, _ in done]
+                losses.append(self._merge_losses([loss for _, loss in done]))
+                a, self._pace = b, max(1, int(CALL * (b - a) / (time.perf_counter() - began + 1e-9)))
+                if b < len(block.t) and waiting():
+                    break
+        return self._merge(states), list(torch.cat(losses).unbind(0))
+
+    def _of_part(self, block: Now, j: int) -> Now:
+        """The block of part ``j``."""
+        fields = {f: getattr(block, f) for f in MOVING if f != "t"}
+        return block._replace(**pytree.tree_map(lambda v: self._cut(v, j).contiguous(), fields))
+
+    def step(self, state: Any, const: Any, now: Now) -> tuple[Any, Tensor]:
+        """One step of every run; losses (R,)."""
+        raise NotImplementedError
+
+    def _part_step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        """The step of one part, to be compiled."""
+        raise NotImplementedError
+
+    def _split(self, joined: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def _merge(self, parts: list[Any]) -> Any:
+        raise NotImplementedError
+
+    def _merge_losses(self, parts: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+    def _cut(self, v: Tensor, j: int) -> Tensor:
+        """Part ``j`` of (steps, runs, …)."""
+        raise NotImplementedError
+
+
+class _Workers:
+    """Calls f(0), …, f(n−1) on threads of one intra-op thread each; on one worker inline."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = (
+            ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) if workers > 1 else None
+        )
+
+    def __enter__(self) -> Callable[[Callable[[int], Any], int], list[Any]]:
+        pool = self._pool
+        return lambda f, n: list(pool.map(f, range(n))) if pool else [f(j) for j in range(n)]
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+
+class Stack(Executor):
     """Runs of one program, stacked on a leading run axis. ``state`` and ``const`` leaves have that axis first."""
 
     kind = "stacked"
     differentiate = staticmethod(by_transform)
 
     def __init__(self, program: Program) -> None:
-        self.program = program
-        self._graph: Compiled | None = None
-        self._rows = 0  # batch size the graph is for
+        super().__init__(program)
         dims = Now(x=0, y=0, w=0, keys=0, host=0, rate=0, rows=0, t=None, epoch=None, steps=None, row0=None)  # type: ignore[arg-type]
         self._step = torch.vmap(self._one, in_dims=(0, 0, dims), randomness="error")
         self._predict = torch.vmap(self._one_prediction, in_dims=(0, 0, None))
+        self._runs = 0
 
     def _one(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
         return self.program.step(state, const, now, self.differentiate)
@@ -43,18 +167,8 @@ class Stack:
     def member(self, stacked: Any, i: int) -> Any:
         return tree.member(stacked, i)
 
-    def compile(self, state: State, const: Const, now: Now) -> None:
-        """Compile the step for batches of this shape; kept with the program, for every cohort of this size."""
-        key = (self.kind, len(now.y), now.y.shape[1], self.program.gates_open)
-        if key not in self.program.compiled:
-            self.program.compiled[key] = Compiled(self._step, (state, const, now))
-        self._rows, self._graph = now.y.shape[1], self.program.compiled[key]
-
     def step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
-        """One step of every run; losses (R,)."""
-        if self._graph is not None and now.y.shape[1] == self._rows:
-            return self._graph(state, const, now)
-        return self._step(state, const, now)
+        return self._graphs.get(now.y.shape[1], self._step)(state, const, now)
 
     def predict(self, state: State, const: Const, x: Any) -> Tensor:
         """Raw inputs shared by all runs to predictions (R, n, K)."""
@@ -65,27 +179,37 @@ class Stack:
         """``new`` for the runs in ``mask`` (R,), ``old`` for the others."""
         return tree.choose(mask, new, old)
 
+    # --- parts: slices of ``part`` runs, the last one filled up with its last run -------------------------------------
+    def _part_step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        return self._step(state, const, now)
 
-class Single:
+    def _split(self, joined: Any) -> list[Any]:
+        self._runs = len(pytree.tree_leaves(joined)[0])
+        starts = range(0, self._runs, self.part)
+        return [pytree.tree_map(lambda v: _filled(v, a, self.part, 0), joined) for a in starts]  # noqa: B023
+
+    def _merge(self, parts: list[Any]) -> Any:
+        return pytree.tree_map(lambda *leaves: torch.cat(leaves)[: self._runs], *parts)
+
+    def _merge_losses(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts, 1)[:, : self._runs]
+
+    def _cut(self, v: Tensor, j: int) -> Tensor:
+        return _filled(v, j * self.part, self.part, 1)
+
+
+def _filled(v: Tensor, a: int, n: int, axis: int) -> Tensor:
+    """Entries a … a+n−1 of an axis; past its end its last entry."""
+    some = v.narrow(axis, a, min(n, v.shape[axis] - a))
+    missing = n - some.shape[axis]
+    return torch.cat([some, *[some.narrow(axis, some.shape[axis] - 1, 1)] * missing], axis) if missing else some
+
+
+class Single(Executor):
     """One run, or several one after the other, by plain autograd: takes every model. Leaves are lists by run."""
 
     kind = "single"
     differentiate = staticmethod(by_autograd)
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self._graph: Compiled | None = None
-        self._rows = 0
-
-    def compile(self, state: Any, const: Any, now: Now) -> None:
-        """Compile the step of one run for batches of this shape."""
-        one = of_run(now, 0)
-        key = (self.kind, len(one.y), self.program.gates_open)
-        if key not in self.program.compiled:
-            step = self.program.step
-            args = (state[0], const[0], one)
-            self.program.compiled[key] = Compiled(lambda s, c, n: step(s, c, n, by_autograd), args)
-        self._rows, self._graph = len(one.y), self.program.compiled[key]
 
     def join(self, states: Sequence[State], consts: Sequence[Const]) -> tuple[Any, Any]:
         return list(states), list(consts)
@@ -102,8 +226,8 @@ class Single:
         return new, torch.stack(losses)
 
     def _alone(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
-        if self._graph is not None and len(now.y) == self._rows:
-            return self._graph(state, const, now)
+        if len(now.y) in self._graphs:
+            return self._graphs[len(now.y)](state, const, now)
         if not self.program.net.random_elsewhere:
             return self.program.step(state, const, now, self.differentiate)
         with torch.random.fork_rng(devices=[]):  # draws we could not adopt follow the run's own key of this step
@@ -122,6 +246,22 @@ class Single:
 
     def keep(self, mask: Tensor, new: Any, old: Any) -> Any:
         return [n if m else o for m, n, o in zip(mask.tolist(), new, old, strict=True)]
+
+    # --- parts: single runs -------------------------------------------------------------------------------------------
+    def _part_step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
+        return self.program.step(state, const, now, self.differentiate)
+
+    def _split(self, joined: Any) -> list[Any]:
+        return joined
+
+    def _merge(self, parts: list[Any]) -> Any:
+        return parts
+
+    def _merge_losses(self, parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts, 1)
+
+    def _cut(self, v: Tensor, j: int) -> Tensor:
+        return v[:, j]
 
 
 def of_run(now: Now, i: int) -> Now:

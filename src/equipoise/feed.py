@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ from torch import Tensor
 from . import rng
 from .errors import EquipoiseError
 from .plan import Member
-from .step import Now, Program
+from .step import Now, Program, at_step
 from .technique import Technique
 
 if TYPE_CHECKING:
     from .data import Data
 
-BLOCK = 64  # steps whose noise keys, host draws and rates are made at once
+BLOCK = 64  # steps whose inputs are made at once, at most
+BYTES = 32 << 20  # of a block's inputs, at most
 SHUFFLES = ("each", "once", "never")
 
 
@@ -54,10 +56,10 @@ class Feed:
         self.rows = torch.stack([m.rows if m.rows is not None else data.rows["fit"] for m in members])
         self.batches = schedule.batches(self.rows.shape[1])
         self.total = schedule.epochs * len(self.batches)
-        ones = torch.ones(len(data.y), device=program.device)
-        self._weights = ones if data.weights is None else data.weights.to(program.device)
+        self._weights = None if data.weights is None else data.weights.to(program.device)
         self._steps = torch.tensor(float(self.total), dtype=torch.float64, device=program.device)
         self._row0 = torch.zeros((), dtype=torch.int32, device=program.device)
+        self._spans = self._make_spans()
 
     def order(self, epoch: int) -> Tensor:
         """Row numbers (R, n) in the order of this epoch; runs of one seed see one order."""
@@ -68,26 +70,53 @@ class Feed:
         perms = {s: rng.permutation(s, "order", n, turn).to(self.rows.device) for s in seeds}
         return torch.stack([r[perms[m.seed]] for r, m in zip(self.rows, self.members, strict=True)])
 
+    def blocks(self, epoch: int, factors: Sequence[float], first: int = 0) -> Iterator[tuple[Now, int]]:
+        """The epoch's steps in blocks of equal batches: the fields of `step.MOVING` have an axis of steps first.
+        ``factors`` multiply each run's learning rate. From step ``first`` on: blocks are always whole, and each comes
+        with the number of its steps to skip."""
+        order = self.order(epoch)
+        for a, b in self._spans:
+            if b > first:
+                yield self._block(epoch, order, factors, a, b), max(first - a, 0)
+
     def steps(self, epoch: int, factors: Sequence[float]) -> Iterator[Now]:
-        """The steps of an epoch; ``factors`` multiply each run's learning rate."""
-        order, p = self.order(epoch), self.program
-        seeds, techniques = [m.seed for m in self.members], [m.techniques for m in self.members]
-        now = torch.tensor(float(epoch), dtype=torch.float64, device=p.device)
-        for a in range(0, len(self.batches), BLOCK):
-            some = self.batches[a : a + BLOCK]
-            steps = torch.arange(a, a + len(some)) + epoch * len(self.batches)
-            keys = p.keys(seeds, steps)
-            host = p.host(seeds, techniques, steps, max(n for _, n in some))
-            each = zip(self.members, factors, strict=True)
-            rates = torch.stack([p.rates(m.techniques, steps, self.total, m.factor * f) for m, f in each], 1).to(
-                p.device
-            )
-            clock = steps.double().to(p.device)
-            for i, (b, n) in enumerate(some):
-                rows = order[:, b : b + n]
-                drawn = {k: v[i] if v.dim() == 2 else v[i, :, :n] for k, v in host.items()}
-                x, y, w = select(self.data.x, rows), self.data.y[rows], self._weights[rows]
-                yield Now(x, y, w, keys[i], drawn, rates[i], rows, clock[i], now, self._steps, self._row0)
+        """The epoch's steps one by one."""
+        for block, _ in self.blocks(epoch, factors):
+            yield from (at_step(block, i) for i in range(len(block.t)))
+
+    @property
+    def last(self) -> Now | None:
+        """The block of an epoch's last batch where that is smaller than the others."""
+        a, b = self._spans[-1]
+        same = self.batches[0][1] == self.batches[-1][1]
+        return None if same else self._block(0, self.order(0), [1.0] * len(self.members), a, b)
+
+    def _block(self, epoch: int, order: Tensor, factors: Sequence[float], a: int, b: int) -> Now:
+        p, (start, size), runs = self.program, self.batches[a], len(self.members)
+        steps = torch.arange(a, b) + epoch * len(self.batches)
+        # (steps, runs, size): one gather for the whole block
+        rows = order[:, start : start + (b - a) * size].view(runs, b - a, size).transpose(0, 1).contiguous()
+        each = zip(self.members, factors, strict=True)
+        rates = torch.stack([p.rates(m.techniques, steps, self.total, m.factor * f) for m, f in each], 1)
+        techniques, seeds = [m.techniques for m in self.members], [m.seed for m in self.members]
+        weights = torch.ones(rows.shape, device=p.device) if self._weights is None else self._weights[rows]
+        return Now(
+            x=select(self.data.x, rows), y=self.data.y[rows], w=weights, rows=rows,
+            keys=p.keys(seeds, steps), host=p.host(seeds, techniques, steps, size), rate=rates.to(p.device),
+            t=steps.double().to(p.device), row0=self._row0, steps=self._steps,
+            epoch=torch.tensor(float(epoch), dtype=torch.float64, device=p.device),
+        )  # fmt: skip
+
+    def _make_spans(self) -> list[tuple[int, int]]:
+        """(first step, step after the last) of each block: equal batches, and inputs that fit in memory."""
+        x = self.data.x if isinstance(self.data.x, tuple) else (self.data.x,)
+        row = sum(v[:1].numel() * v.element_size() for v in x) * len(self.members)
+        spans: list[tuple[int, int]] = []
+        for size, same in itertools.groupby(range(len(self.batches)), lambda i: self.batches[i][1]):
+            steps = list(same)
+            most = max(1, min(BLOCK, BYTES // max(size * row, 1)))
+            spans += [(steps[i], min(steps[i] + most, steps[-1] + 1)) for i in range(0, len(steps), most)]
+        return spans
 
 
 def select(x: Any, rows: Any) -> Any:

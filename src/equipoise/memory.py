@@ -22,7 +22,7 @@ from .errors import EquipoiseError
 from .executor import Single, Stack
 from .gradients import by_autograd, in_parts
 from .sites.adopt import BATCH_NORMS
-from .step import Now, Program
+from .step import Now, Program, at_step
 
 if TYPE_CHECKING:
     from .cohort import Cohort
@@ -111,7 +111,7 @@ def saved(program: Program, state: Any, const: Any, now: Now) -> int:
         return value_and_grad
 
     single = Single(program)
-    single.differentiate = differentiate  # type: ignore[method-assign]
+    single.differentiate = differentiate
     single.step([state], [const], now)
     return sum(held.values())
 
@@ -145,30 +145,43 @@ def fit(cohort: Cohort) -> None:
 
 
 # --- steps in pieces --------------------------------------------------------------------------------------------------
-def step(cohort: Cohort, now: Now) -> tuple[Any, Tensor]:
-    """One step of a cohort in its pieces; where memory runs out, again in pieces of half the size from then on."""
+def run(cohort: Cohort, block: Now, skip: int, waiting: Callable[[], bool]) -> tuple[Any, list[Tensor]]:
+    """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``, in the cohort's pieces;
+    where memory runs out, again in pieces of half the size from then on."""
     while True:
         try:
-            return in_pieces(cohort, now)
+            if cohort.pieces == Pieces():
+                return cohort.executor.run(cohort.state, cohort.const, block, skip, waiting)
+            return _one_by_one(cohort, block, skip, waiting)
         except RuntimeError as e:  # OutOfMemoryError is one; on CPU it has no class of its own
             if not isinstance(e, torch.OutOfMemoryError) and "can't allocate memory" not in str(e):
                 raise
             why = " ".join(str(e).split())[:80]
+        now = at_step(block, skip)
         settle(cohort, _halved(cohort, now, why), now, why)
         if cohort.program.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def in_pieces(cohort: Cohort, now: Now) -> tuple[Any, Tensor]:
+def _one_by_one(cohort: Cohort, block: Now, skip: int, waiting: Callable[[], bool]) -> tuple[Any, list[Tensor]]:
+    state, losses = cohort.state, list[Tensor]()
+    for i in range(skip, len(block.t)):
+        state, loss = in_pieces(cohort, state, at_step(block, i))
+        losses.append(loss)
+        if i + 1 < len(block.t) and waiting():
+            break
+    return state, losses
+
+
+def in_pieces(cohort: Cohort, whole: Any, now: Now) -> tuple[Any, Tensor]:
+    """One step from the state ``whole`` in the cohort's pieces."""
     pieces, executor = cohort.pieces, cohort.executor
-    if pieces == Pieces():
-        return executor.step(cohort.state, cohort.const, now)
     small, all_runs = type(executor)(cohort.program), len(now.y)
     if pieces.rows:
-        small.differentiate = in_parts(executor.differentiate, slices(now.y.shape[1], pieces.rows))  # type: ignore[method-assign]
+        small.differentiate = in_parts(executor.differentiate, slices(now.y.shape[1], pieces.rows))
     states, losses = [], []
     for some in slices(all_runs, pieces.runs or all_runs):
-        state, const = _some(cohort.state, some), _some(cohort.const, some)
+        state, const = _some(whole, some), _some(cohort.const, some)
         state, loss = small.step(state, const, _run(now, some.start, some.stop))
         states.append(state)
         losses.append(loss)
@@ -209,7 +222,7 @@ def meeting(cohort: Cohort, now: Now) -> str:
     try:
         for differentiate in (by_autograd, in_parts(by_autograd, slices(n, (n + 1) // 2))):
             single = Single(program)
-            single.differentiate = spying(differentiate)  # type: ignore[method-assign]
+            single.differentiate = spying(differentiate)
             single.step([state], [const], few)
     except RuntimeError:  # not even these fit at once
         return "what compares rows"

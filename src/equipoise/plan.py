@@ -67,6 +67,7 @@ class Plan:
     threads: int
     cohort: int  # runs trained together
     device: str
+    part: int = 1  # of them, runs that one call of compiled code takes
     torch: str = field(default_factory=lambda: str(torch.__version__))
     why: str = ""
 

@@ -46,6 +46,19 @@ class Now(NamedTuple):
     row0: Tensor  # global number of the batch's first row
 
 
+MOVING = ("x", "y", "w", "keys", "host", "rate", "rows", "t")  # what differs between the steps of a block
+
+
+def at_step(block: Now, i: int) -> Now:
+    """One step of a block, whose moving fields have an axis of steps first."""
+    return block._replace(**{f: tree.member(getattr(block, f), i) for f in MOVING})
+
+
+def first_step(block: Now) -> Now:
+    """The block of its first step alone."""
+    return block._replace(**{f: tree.head(getattr(block, f), 1) for f in MOVING})
+
+
 State = dict[str, Any]  # params, buffers, own: {technique key: its state}
 
 
@@ -213,20 +226,9 @@ class Program:
 
         return self.objective.sample(state, x, techniques, const.fitted, at, noise)
 
-    def has_compiled(self, runs: int, gates: frozenset[str]) -> bool:
-        """Is there a compiled step for a stack of so many runs?"""
-        return any(k[:2] == ("stacked", runs) and k[-1] == gates for k in self.compiled)
-
-    def ready_for(self, runs: int) -> int:
-        """The size of stack to use for ``runs``: a compiled one where at least half of it is filled."""
-        sizes = [k[1] for k in self.compiled if k[0] == "stacked" and k[1] // 2 <= runs <= k[1]]
-        return min(sizes, default=runs)
-
-    def gates_for(self, runs: int, open_: frozenset[str]) -> frozenset[str]:
-        """Gates to leave open: those of a compiled step that fits, else all that may be."""
-        return max(
-            (k[-1] for k in self.compiled if k[:2] == ("stacked", runs) and k[-1] <= open_), key=len, default=open_
-        )
+    def gates_for(self, open_: frozenset[str]) -> frozenset[str]:
+        """Gates to leave open: those of compiled code that fits, else all that may be."""
+        return max((k[-1] for k in self.compiled if k[-1] <= open_), key=len, default=open_)
 
     def noise(self, keys: Tensor, row0: Any = 0) -> Callable[[Any, int, int], Noise | None]:
         """(technique key, site, call) → its noise in this step."""

@@ -116,21 +116,16 @@ def _train_network(
     for techniques, indices in group(members, workshop.known(model)):
         program = workshop.program(model, techniques, members[indices[0]], data, options)
         cohorts = stacks(members, indices, STACK)
-        longest = max(map(len, cohorts))
-        ready = program.ready_for(longest)
         for some in cohorts:
-            stored = keeper.plan()
-            size = (stored["cohort"] or longest) if stored else ready  # one size: one compiled step
-            padding = size - len(some) if len(some) > 1 else 0
-            together = [members[i] for i in [*some, *[some[-1]] * padding]]
+            stored, together = keeper.plan(), [members[i] for i in some]
             cohort = Cohort(program, together, data, schedule, EXECUTORS.get(stored.get("executor", "")))
             if "gates" in stored:  # decided beforehand, not by what was compiled in this process
                 program.gates_open = open_gates(together) if stored["gates"] is None else frozenset(stored["gates"])
             cohort.why = cohort.why or stored.get("why", "")
             mode = ("always" if stored["compiled"] else "never") if stored else options.compile
-            compiling = cohort.compile(replace(options, compile=mode), len(cohorts))
-            used, device = threads(options), str(program.device)
-            plan = Plan(cohort.executor.kind, cohort.compiled, options.precision, used, size, device, why=cohort.why)
+            compiling = cohort.compile(replace(options, compile=mode), len(cohorts), stored.get("part", 0))
+            kind, part, used, device = cohort.executor.kind, cohort.executor.part, threads(options), str(program.device)
+            plan = Plan(kind, cohort.compiled, options.precision, used, len(some), device, part=part, why=cohort.why)
             keeper.restore(cohort, plan)
             track.advance(len(some) * cohort.epoch, cohort.epoch, schedule.epochs)
             while not cohort.finished:

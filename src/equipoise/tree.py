@@ -71,3 +71,8 @@ def unflatten(flat: dict[str, Tensor]) -> dict[str, Any]:
 def head(tree: Any, n: int) -> Any:
     """The first ``n`` entries of a stacked tree."""
     return pytree.tree_map(lambda v: v[:n], tree)
+
+
+def size(tree: Any) -> int:
+    """Bytes of all leaves together."""
+    return sum(v.numel() * v.element_size() for v in pytree.tree_leaves(tree))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,12 @@ class Site:
         return int(
             {"linear": lambda: m.out_features, "conv": lambda: m.out_channels}.get(self.kind, lambda: m.hidden_size)()
         )
+
+    @property
+    def work(self) -> int:
+        """Multiplications of one example's forward pass, all calls together."""
+        weights = sum(p.numel() for n, p in self.module.named_parameters(recurse=False) if "weight" in n)
+        return weights * self.calls * max(math.prod(self.shapes[1]) // self.units, 1)
 
     def fans(self, weight: Tensor) -> tuple[float, float]:
         """(fan_in, fan_out) of torch: C/groups × kernel."""

@@ -20,6 +20,7 @@ from ..feed import Schedule, select
 from ..plan import STACK, Member, Options, group
 from ..programs import make_program
 from ..recipe import Recipe
+from ..step import first_step
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -105,8 +106,8 @@ def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options:
 
 def _stepping(cohort: Cohort) -> float:
     """Seconds of one eager step of all runs."""
-    now = next(cohort.feed.steps(0, [1.0] * len(cohort.members)))
-    return _fastest(lambda: memory.step(cohort, now), cohort.program.device)
+    block = first_step(next(cohort.feed.blocks(0, [1.0] * len(cohort.members)))[0])
+    return _fastest(lambda: memory.run(cohort, block, 0, bool), cohort.program.device)
 
 
 def _scoring(cohort: Cohort) -> float:

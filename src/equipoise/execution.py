@@ -1,0 +1,104 @@
+"""How a cohort is executed: stacked or one by one, compiled or eager, in which parts, on how many threads.
+
+All of it is decided before step 1 by fixed rules on sizes, never by a clock, so that the bits do not depend on timing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from . import tree
+from .compiling import can_compile, repays
+from .executor import Single, Stack, vmap_refuses
+from .plan import Options
+from .step import Const, Now, State
+
+if TYPE_CHECKING:
+    from .cohort import Cohort
+
+CACHE = 2 << 20  # bytes of state that runs trained by one call may have together: they stay in a core's cache
+PART = 16  # runs of one call, at most
+TRACED = 50  # uses that repay tracing the step of an epoch's last, smaller batch
+SMALL = 2e7  # floating-point operations of a step below which a second thread costs more than it gives
+
+
+def executor_for(cohort: Cohort, states: list[State], consts: list[Const]) -> tuple[Stack | Single, str]:
+    """The executor of a cohort that is being made, and why not the other one."""
+    program, runs = cohort.program, len(cohort.members)
+    if runs == 1:
+        return Single(program), ""
+    why = _stays_single(cohort, states[0])
+    if not why:
+        now = next(cohort.feed.steps(0, [1.0] * runs))
+        mine = {f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")}
+        why = vmap_refuses(program, states[:2], consts[:2], now._replace(**mine))
+    return (Single if why else Stack)(program), why
+
+
+def _stays_single(cohort: Cohort, state: State) -> str:
+    """Why stacking would not pay on this device, or an empty string."""
+    if cohort.program.device.type != "cpu":
+        return ""
+    if any(s.kind == "conv" for s in cohort.program.net.sites):
+        return "convolutions gain nothing from stacking on a CPU: one by one"
+    if tree.size(state) > CACHE:
+        return "runs of this size gain nothing from stacking on a CPU: one by one"
+    return ""
+
+
+def compile_step(cohort: Cohort, options: Options, cohorts: int, part: int) -> float:
+    """Compile a cohort's step where the options ask for it, or where ``cohorts`` like this one repay it; seconds spent.
+    ``part``: the stored plan's (0: chosen here)."""
+    program, began = cohort.program, time.perf_counter()
+    if not _wanted(cohort, options, cohorts) or program.net.random_elsewhere or program.net.recurrent:
+        return 0.0
+    if not can_compile(program.device):
+        cohort.why = "no compiler was found: eager"
+        return 0.0
+    threads = torch.get_num_threads()
+    block, _ = next(cohort.feed.blocks(0, [1.0] * len(cohort.members)))
+    try:
+        cohort.executor.compile(
+            cohort.state, cohort.const, block, part or _part(cohort, threads), _threads(cohort, threads)
+        )
+        last = cohort.feed.last if cohort.schedule.epochs * cohorts >= TRACED else None
+        if last is not None:
+            cohort.executor.trace(cohort.state, cohort.const, last)
+        cohort.compiled = True
+    except Exception as e:  # whatever the compiler cannot do, the eager step can
+        cohort.executor = type(cohort.executor)(program)
+        cohort.why = f"it could not be compiled ({(str(e).strip().splitlines() or [''])[0][:120]}): eager"
+    return time.perf_counter() - began
+
+
+def _wanted(cohort: Cohort, options: Options, cohorts: int) -> bool:
+    if cohort.pieces.runs or cohort.pieces.rows or options.compile == "never":
+        return False
+    made = any(k[0] == cohort.executor.kind for k in cohort.program.compiled)
+    elements = sum(v.numel() for v in cohort.program.net.module.parameters()) * len(cohort.members)
+    return options.compile == "always" or made or repays(cohort.total_steps * cohorts, elements)
+
+
+def _part(cohort: Cohort, threads: int) -> int:
+    """Runs of one call of compiled code: as many as stay in cache, a share for every thread, of one size; that of code
+    which exists, where it fits."""
+    runs, program = len(cohort.members), cohort.program
+    if isinstance(cohort.executor, Single):
+        return 1
+    if program.device.type != "cpu":
+        return runs
+    waste = {k[1]: -runs % k[1] for k in program.compiled if k[0] == "stacked"}
+    fitting = [n for n, idle in waste.items() if idle <= runs // 3]
+    if fitting:
+        return min(fitting, key=waste.__getitem__)
+    most = max(1, min(PART, CACHE * runs // max(tree.size(cohort.state), 1), -(-runs // threads)))
+    return -(-runs // -(-runs // most))
+
+
+def _threads(cohort: Cohort, threads: int) -> int:
+    """A single run of small steps is faster on one thread."""
+    work = 6.0 * cohort.schedule.batch_size * sum(s.work for s in cohort.program.net.sites)
+    return 1 if len(cohort.members) == 1 and work < SMALL else threads

@@ -1,0 +1,110 @@
+"""Many steps as one compiled loop: a scan over the traced step, built ahead of time and kept on disk.
+
+No Python runs between two steps of a block. A loop belongs to one shape of batch and any number of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from .native import Native, built
+from .step import MOVING, Const, Now, State, at_step
+from .tracing import over_steps, split_scalars, trace
+
+FIXED = tuple(f for f in Now._fields if f not in MOVING)
+SCALARS = ("rate", "t", "host")  # moving inputs that may be one number per run and step
+
+
+class Loop:
+    """``loop(state, const, block, scalars) → state, losses`` for blocks of one batch size."""
+
+    def __init__(
+        self, step: Callable[..., Any], state: State, const: Const, block: Now, runs: int = 1, threads: int = 1
+    ) -> None:
+        """``step(state, const, now)``; ``block``: an example; ``runs``: how many share each leaf; ``threads``: used
+        inside of the loop."""
+        state_leaves, self._state = pytree.tree_flatten(state)
+        leaves = [state_leaves, pytree.tree_leaves(const), _fixed(block), pytree.tree_leaves(_moving(block))]
+        self._n = [len(part) for part in leaves]
+        now = at_step(block, 0)
+        args = (state, const, _fixed(now), _moving(now))
+        graph, _ = trace(lambda s, c, f, m: step(s, c, Now(**dict(zip(FIXED, f, strict=True)), **m)), args)
+        self._split = split_scalars(graph, self._sources(const, args[-1], 4 * runs), 4 * runs)
+        self._scalars: dict[int, GraphModule] = {}  # by number of steps
+        example = [*leaves[0], *leaves[1], *leaves[2], *(_at_least_two(v) for v in leaves[3])]
+        given = [_at_least_two(v) for v in self._run_scalars(example)]
+        body = _Body(self._split.body, self._n)
+        self._native: Native = built(body, [*example, *given], self._steps_axis(), threads)
+
+    def _sources(self, const: Const, moving: dict[str, Any], largest: int) -> list[int]:
+        """Numbers of the leaves that are scalars of a run: knobs, the clock, rates, small host draws."""
+        knobs = range(self._n[0], self._n[0] + len(pytree.tree_leaves(const.knobs)))
+        clock = range(self._n[0] + self._n[1], sum(self._n[:3]))
+        leaves = [(f, v) for f in MOVING for v in pytree.tree_leaves(moving[f])]
+        found = enumerate(leaves, sum(self._n[:3]))
+        return [*knobs, *clock, *(i for i, (f, v) in found if f in SCALARS and v.numel() <= largest)]
+
+    def _steps_axis(self) -> list[bool]:
+        """Which inputs of the loop have a leading axis of steps."""
+        return [False] * sum(self._n[:3]) + [True] * (self._n[3] + self._split.values)
+
+    def _run_scalars(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        if not self._split.values:
+            return []
+        args, first = [leaves[i] for i in self._split.sources], sum(self._n[:3])
+        steps = len(leaves[first])
+        if steps not in self._scalars:
+            self._scalars[steps] = over_steps(self._split.scalars, [i >= first for i in self._split.sources], args)
+        return list(self._scalars[steps](*args))
+
+    def inputs(self, const: Const, block: Now) -> tuple[list[Tensor], list[Tensor]]:
+        """What a block gives the loop beside the state: tensors that stay, and tensors with an axis of steps. Computed
+        for whole blocks, so that the bits do not depend on how many of its steps run in one call."""
+        fixed = [*pytree.tree_leaves(const), *_fixed(block)]
+        moving = pytree.tree_leaves(_moving(block))
+        blank: Any = [None] * self._n[0]
+        return fixed, [*moving, *self._run_scalars([*blank, *fixed, *moving])]
+
+    def __call__(self, state: State, fixed: list[Tensor], moving: list[Tensor]) -> tuple[State, Tensor]:
+        """The steps in ``moving``; the new state and the losses (K, …)."""
+        *new, losses = self._native([*pytree.tree_leaves(state), *fixed, *moving])
+        return pytree.tree_unflatten(new, self._state), losses
+
+
+class _Body(nn.Module):
+    """The scan that is exported."""
+
+    def __init__(self, step: GraphModule, n: Sequence[int]) -> None:
+        super().__init__()
+        self.step, self.n = step, tuple(n)
+
+    def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+        from torch._higher_order_ops import scan
+
+        carried, fixed = leaves[: self.n[0]], leaves[self.n[0] : sum(self.n[:3])]
+
+        def body(carry: Any, moving: Any) -> Any:
+            *new, loss = self.step(*carry, *fixed, *moving)
+            return [v.clone() for v in new], loss.clone()
+
+        new, losses = scan(body, list(carried), tuple(leaves[sum(self.n[:3]) :]))
+        return (*new, losses)
+
+
+def _fixed(now: Now) -> tuple[Any, ...]:
+    return tuple(getattr(now, f) for f in FIXED)
+
+
+def _moving(now: Now) -> dict[str, Any]:
+    return {f: getattr(now, f) for f in MOVING}
+
+
+def _at_least_two(v: Tensor) -> Tensor:
+    """An export of one step would fix their number to one."""
+    return torch.cat([v, v]) if len(v) == 1 else v
