@@ -32,13 +32,13 @@ SMALL = "mlp(hidden=(16,16))"
 DEEP = "mlp(hidden=(16,16,16,16,16,16),activation='tanh')"
 
 
-def blobs(scale: float = 1.0, order: bool = False) -> Data:
-    """600 rows of 6 standard normal features in 3 classes that depend on them."""
-    x = torch.randn(600, 6, generator=torch.Generator().manual_seed(7))
+def blobs(scale: float = 1.0, order: bool = False, rows: int = 600) -> Data:
+    """Rows of 6 standard normal features in 3 classes that depend on them."""
+    x = torch.randn(rows, 6, generator=torch.Generator().manual_seed(7))
     y = (x @ torch.tensor([1.0, -1.0, 0.5, 0.0, 0.0, 2.0])).mul(0.8).round().clamp(-1, 1).long() + 1
     if order:
-        rows = torch.argsort(y, stable=True)
-        x, y = x[rows], y[rows]
+        by_class = torch.argsort(y, stable=True)
+        x, y = x[by_class], y[by_class]
     return Data(scale * x, y, name="blobs")
 
 
@@ -100,7 +100,8 @@ def test_a_rate_a_thousand_times_too_high(data: Data, optimizer: Technique):
 
 def test_a_rate_far_too_low(data: Data):
     seen = doctor(SMALL, Recipe(T.SGD(1e-6)), data)
-    assert found(seen) == {"update_ratio"}
+    assert found(seen) == {"update_ratio", "update_shape"}
+    assert seen.findings[0].probe == "update_ratio"  # the first cause
     assert seen.findings[0].proposed[0].knobs()["rate"] > 1e-3
 
 
@@ -115,8 +116,11 @@ def test_a_loss_that_breaks_is_told_with_its_step():
 def test_sorted_rows_shift_from_batch_to_batch():
     recipe = resolve(Recipe(T.SGD(0.1)), "classify")
     ordered = blobs(order=True)
-    seen = diagnose(SMALL, recipe, ordered, Course(100, shuffle="never"))
+    seen = doctor(SMALL, recipe, ordered, steps=100, shuffle="never", fix=True)
     assert seen.findings[0].probe == "minibatch_shift"
+    assert seen.findings[0].course == {"shuffle": "each"} and 'shuffle="each"' in seen.findings[0].why
+    assert seen.mended is not None and seen.mended.course == {"shuffle": "each"}  # no recipe entry, but a way out
+    assert seen.mended.recipe == seen.recipe
     assert "minibatch_shift" not in found(diagnose(SMALL, recipe, ordered, Course(100)))
 
 
@@ -134,6 +138,8 @@ def test_batch_norm_on_two_rows(data: Data):
     seen = doctor(SMALL, Recipe(T.BatchNorm(), T.SGD(0.1)), data, batch_size=2)
     assert seen.findings[0].probe == "batch_norm_statistics"
     assert (seen.findings[0].value, seen.findings[0].severity) == (2, "warning")
+    own = doctor(own_norm, Recipe(T.SGD(0.05)), data, batch_size=2, steps=40)
+    assert (own.findings[0].proposed, own.findings[0].course) == ((), {"batch_size": 32})  # the norm is the user's own
 
 
 def dropout_first() -> nn.Module:
@@ -164,6 +170,74 @@ def test_labels_without_meaning_are_learned_by_heart(data: Data):
     y = torch.randint(0, 3, (600,), generator=torch.Generator().manual_seed(1))
     seen = doctor("mlp(hidden=(64,64))", Recipe(T.AdamW(1e-2)), Data(data.x, y, name="noise"))
     assert "generalization_gap" in found(seen)
+
+
+# --- more instruments, on their faults and on healthy twins -----------------------------------------------------------
+def test_a_rate_too_low_for_a_shallow_loss(data: Data):
+    """At a hundredth of a good rate the weights move as usual, but the course comes nowhere."""
+    seen = doctor(SMALL, Recipe(T.SGD(1e-3)), data)
+    assert found(seen) == {"update_shape"}
+    assert "too shallow" in seen.findings[0].symptom
+    assert seen.findings[0].proposed[0].knobs()["rate"] > 1e-2
+    assert doctor(SMALL, Recipe(T.SGD(0.1)), data).ok
+
+
+def test_a_quadratic_that_is_too_steep_for_the_rate():
+    """Least squares on standardized inputs and targets: curvature about 2, so that steps of 2 diverge."""
+    seen = doctor("mlp(hidden=())", Recipe(T.SGD(2.0)), line(), steps=12)
+    assert "update_shape" in found(seen)
+    value = next(m for m in seen.measures if m.unit == "1 − R² of a parabola")
+    assert value.value < 1e-9  # a linear model under the squared error is quadratic
+    assert "update_shape" not in found(doctor("mlp(hidden=())", Recipe(T.SGD(0.1)), line(), steps=12))
+
+
+def test_a_chaotic_start_learns_a_rough_brittle_function(data: Data):
+    """Weights of N(0, 1) in a deep tanh net: each layer folds once more; the default start is its twin."""
+    rough = doctor(DEEP, Recipe(T.SmallRandom(1.0), T.AdamW(3e-3)), data)
+    assert {"function_smoothness", "unit_removal"} <= found(rough)
+    assert rough.findings[0].probe == "saturation"  # of which they follow
+    smooth = doctor(DEEP, Recipe(T.AdamW(3e-3)), data)
+    assert smooth.ok, [f.why for f in smooth.findings]
+    each = [
+        [m.value for m in d.measures if m.probe == "function_smoothness" and m.threshold == 3.0]
+        for d in (rough, smooth)
+    ]
+    assert each[0][0] > 3 > 1.5 > each[1][0] >= 1
+
+
+def wide(fit: int) -> Data:
+    """A sum of 40 features, positive or not, with ``fit`` rows to learn it from and 380 to tell by."""
+    x = torch.randn(fit + 400, 40, generator=torch.Generator().manual_seed(11))
+    ends = {"fit": (0, fit), "stop": (fit, fit + 380), "assess": (fit + 380, fit + 390), "test": (fit + 390, fit + 400)}
+    return Data(x, (x.sum(1) > 0).long(), split={k: list(range(*v)) for k, v in ends.items()}, name="wide")
+
+
+def test_too_few_rows_are_told_with_what_more_would_bring():
+    plain = Options(compile="never")
+    seen = doctor("mlp(hidden=())", Recipe(T.AdamW(0.1)), wide(128), steps=32, batch_size=32, sizes=True, options=plain)
+    curve = {m.unit: m.value for m in seen.measures if m.probe == "learning_curve"}
+    assert all(map(math.isfinite, curve.values()))
+    assert found(seen) == {"learning_curve"}
+    assert "collect more rows" in seen.findings[0].why
+    check(seen)
+    many = doctor("mlp(hidden=())", Recipe(T.AdamW(0.02)), wide(4000), steps=60, sizes=True, options=plain)
+    assert many.ok, [f.why for f in many.findings]
+    not_asked = doctor(SMALL, Recipe(T.SGD(0.1)), wide(128), steps=5)
+    assert all(math.isnan(m.value) for m in not_asked.measures if m.probe == "learning_curve")
+
+
+def test_equal_courses_have_equal_steps_and_nested_rows(data: Data):
+    from equipoise.doctor.sizes import augmented, trained_sizes
+
+    recipe = resolve(Recipe(T.SGD(0.1)), "classify")
+    found_sizes = trained_sizes(SMALL, recipe, data, Course(10), Options(compile="never"))
+    stop = len(data.rows["stop"])
+    for k in ("quarter", "half", "whole", "augmented"):
+        assert getattr(found_sizes, k).shape == (3, stop)
+    run = eq.train_many(SMALL, [recipe], data, seeds=[1], epochs=2, options=Options(compile="never"))[0]
+    assert Course(10).schedule(len(data.rows["fit"])).epochs == 2
+    assert np.allclose(found_sizes.whole[1].numpy(), run.per_example("stop", "loss"), rtol=1e-5, atol=1e-6)
+    assert type(augmented(Recipe(T.MixUp(0.2)), data)[1]) is T.GaussianNoise  # it has the first choice already
 
 
 # --- healthy, and healthy but odd -------------------------------------------------------------------------------------
@@ -368,7 +442,7 @@ def test_one_step_is_enough_to_measure(data: Data):
     check(doctor(SMALL, Recipe(T.SGD(0.1)), data, steps=1))
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 2.5}, {"seed": -1}, {"batch_size": 0}])
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 2.5}, {"seed": -1}, {"batch_size": 0}, {"shuffle": "no"}])
 def test_bad_input_is_refused_in_one_line(data: Data, bad: dict[str, Any]):
     with pytest.raises(EquipoiseError) as e:
         doctor(SMALL, None, data, **bad)

@@ -160,6 +160,7 @@ class Trace:
     hidden: Mapping[str, Sequence[Tensor]]  # layer → its output (rows, units) in each of ``batches``
     fit: Tensor  # per-example loss in prediction mode at the end, on as many fit rows
     stop: Sequence[Tensor]  # as stop rows, at the end and at steps before it
+    baseline: float  # loss on stop rows of the constant that is best on fit, in the units of ``stop``
     function: Function  # the network as it is at the end
     sizes: Sizes | None  # equal courses on fewer rows, where asked for
     recipe: tuple[Technique, ...]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from equipoise.probes.generalization_gap import gap, lower_bound
+from equipoise.probes._held_out import lower_bound
+from equipoise.probes.generalization_gap import gap
 
 
 def test_the_gap():

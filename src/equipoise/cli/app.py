@@ -69,6 +69,8 @@ def doctor(
     data_dir: F.DataDir = None, out: F.Out = None, resume: F.Resume = False, overwrite: F.Overwrite = False,
     quiet: F.Quiet = False, json_: F.Json = False,
     steps: Annotated[int, typer.Option(help="steps of the short training that is looked at")] = 200,
+    shuffle: Annotated[str, typer.Option(help="order of the rows that is judged: each (epoch), once, never")] = "each",
+    sizes: Annotated[bool, typer.Option("--sizes", help="train on fewer rows too: would more data pay?")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="train with what is proposed too, and tell what it mends")] = False,
 ) -> None:  # fmt: skip
     """Tell what is wrong with a training set-up, why, and what mends it; silent where it is healthy."""

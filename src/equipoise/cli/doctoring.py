@@ -19,9 +19,11 @@ def doctor_command(data: str, flags: dict[str, Any]) -> None:
         if finished:
             _show(json.loads((path / "doctor.json").read_text(encoding="utf-8")), flags)
             return
-    course = Course(flags["steps"], flags["seed"], flags["batch_size"])
+    course = Course(flags["steps"], flags["seed"], flags["batch_size"], flags["shuffle"])
     options = setting.options({**flags, "compile_": "never"})
-    found = json.loads(to_json(diagnose(s.model, s.recipe, s.data, course, options, fix=flags["fix"]).to_dict()))
+    found = json.loads(
+        to_json(diagnose(s.model, s.recipe, s.data, course, options, sizes=flags["sizes"], fix=flags["fix"]).to_dict())
+    )
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / "recipe.yaml", s.recipe.to_yaml())

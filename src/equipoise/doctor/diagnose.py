@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from .. import probes, schemas
 from ..cohort import Cohort
 from ..plan import Member, Options, group, threads
-from ..probe import Finding, Measure, Trace
+from ..probe import Finding, Measure, Sizes, Trace
 from ..programs import make_program
 from ..recipe import Recipe, resolve
 from ..reference import reference_recipe
 from .course import Course
-from .mend import Mended, mend
+from .mend import Mended, first_causes, mend
+from .sizes import trained_sizes
 from .watch import Watched, Watcher
 
 if TYPE_CHECKING:
@@ -68,36 +69,51 @@ def doctor(
     steps: int = 200,
     seed: int = 0,
     batch_size: int = 64,
+    shuffle: str = "each",
+    sizes: bool = False,
     fix: bool = False,
     options: Options = Options(),
 ) -> Diagnosis:
     """Train a set-up for a few steps, measure everything, and tell what is wrong, why, and what mends it.
 
     model, recipe, data: as for `train`; the set-up is judged as given. steps ≥ 1 of training, with the recipe's
-    schedule over that many steps; the probes look at step 0, after a few steps, halfway and at the end, on up to 512
-    fit rows, and change nothing: the training is bit for bit that of `train`. fix: train the set-up as given and with
-    the proposed entries on three paired seeds, and tell how much of the loss on `stop` goes.
+    schedule over that many steps; the probes look at step 0, after a few steps, every 50, halfway and at the end, on up
+    to 512 fit rows, and change nothing: the training is bit for bit that of `train`. shuffle: the order of the fit rows
+    that is judged, as for `train` ("each" epoch, "once", "never"). sizes: train on a quarter and half of the fit rows
+    too, and with augmentation, three paired seeds each: would more data pay, and more than augmentation? fix: train the
+    set-up as given and with what is proposed on three paired seeds, and tell how much of the loss on `stop` goes.
 
     Returns a `Diagnosis`: `findings` (empty where nothing is wrong), `measures` (always all), `ok`, `to_dict()`.
     Raises EquipoiseError for bad input. Trains on fit and evaluates on stop; of assess and test it reads inputs only.
     """
-    course = Course(steps, seed, batch_size)
-    return diagnose(model, resolve(recipe, data.task, default=reference_recipe(model)), data, course, options, fix=fix)
+    course = Course(steps, seed, batch_size, shuffle)
+    recipe = resolve(recipe, data.task, default=reference_recipe(model))
+    return diagnose(model, recipe, data, course, options, sizes=sizes, fix=fix)
 
 
 def diagnose(
-    model: Any, recipe: Recipe, data: Data, course: Course, options: Options = Options(), *, fix: bool = False
-) -> Diagnosis:  # fmt: skip
+    model: Any,
+    recipe: Recipe,
+    data: Data,
+    course: Course,
+    options: Options = Options(),
+    *,
+    sizes: bool = False,
+    fix: bool = False,
+) -> Diagnosis:
     """The diagnosis of a resolved recipe over a given course."""
     began = time.perf_counter()
     data = data.to(options.resolved_device())
-    trace = traced(model, recipe, data, course, options)
+    trained = trained_sizes(model, recipe, data, course, options) if sizes else None
+    trace = traced(model, recipe, data, course, options, trained)
     measures: list[Measure] = []
     findings: list[Finding] = []
     for probe in probes.every():
         mine = probe.measure(trace)
         measures += mine
         findings += probe.judge(mine, trace)
+    causes = first_causes(findings)
+    findings = [*causes, *(f for f in findings if f not in causes)]
     mended = None
     if fix and findings:
         mended = mend(model, recipe, findings, data, course, options)
@@ -105,14 +121,16 @@ def diagnose(
     return Diagnosis(tuple(findings), tuple(measures), course.steps, seconds, recipe, mended)
 
 
-def traced(model: Any, recipe: Recipe, data: Data, course: Course, options: Options) -> Trace:
+def traced(
+    model: Any, recipe: Recipe, data: Data, course: Course, options: Options, sizes: Sizes | None = None
+) -> Trace:
     """The instrumented training."""
     threads(options)
     member = Member(recipe, course.seed)
     ((techniques, _),) = group([member])
     program = make_program(model, techniques, member, data, options)
     cohort = Cohort(program, [member], data, course.schedule(len(data.rows["fit"])), Watched)
-    return Watcher(cohort, course.steps, course.seed).trace()
+    return Watcher(cohort, course.steps, course.seed).trace(sizes)
 
 
 def _finite(v: float | None) -> float | None:

@@ -59,7 +59,7 @@ class _Watch(TorchFunctionMode):
         kind = ACTIVATIONS.get(func)
         if kind is not None and args:
             site = self._seen.maker.get(id(args[0]))
-            if site in self._keep:
+            if site is not None and site in self._keep:
                 out = out * _in_place(out, *self._keep[site])
             if site is not None and site not in self._seen.activations:
                 self._seen.activations[site] = (kind, out.detach().clone())

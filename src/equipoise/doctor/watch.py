@@ -104,8 +104,8 @@ class Watcher:
         return Trace(
             tuple(self.moments), tuple(self.looks), self.constant, self._losses(), torch.stack(executor.norms).tolist(),
             ratios, executor.ratio_steps, turn, updated, line, inputs, self._roles(), batches, hidden, fit, self.stop,
-            bench.function(), sizes, tuple(cohort.members[0].recipe.active()), cohort.schedule.batch_size, drops,
-            self.failed,
+            self._baseline(), bench.function(), sizes, tuple(cohort.members[0].recipe.active()),
+            cohort.schedule.batch_size, drops, self.failed,
         )  # fmt: skip
 
     def _losses(self) -> list[float]:
@@ -156,11 +156,20 @@ class Watcher:
     def _each(self, rows: Tensor) -> Tensor:
         """Per-example loss of ``rows`` in prediction mode."""
         c = self.cohort
-        prediction = c.predict(c.state, c.const, select(c.data.x, rows))[0].double().cpu()
-        y = c.data.y[rows].cpu()
-        if c.data.task == "classify":
+        return self._losses_of(c.predict(c.state, c.const, select(c.data.x, rows))[0].double().cpu(), rows)
+
+    def _losses_of(self, prediction: Tensor, rows: Tensor) -> Tensor:
+        data = self.cohort.data
+        y = data.y[rows].cpu()
+        if data.task == "classify":
             return torch.as_tensor(metrics.per_example("loss", prediction.numpy(), y.numpy()))
         return (prediction - y.double()).square().flatten(1).mean(1)
+
+    def _baseline(self) -> float:
+        """Loss on stop rows of the best constant on fit rows."""
+        data, rows = self.cohort.data, self._stop_rows
+        best = metrics.baseline_prediction(data.y[data.rows["fit"]], data.task, data.outputs)
+        return float(self._losses_of(torch.as_tensor(best).expand(len(rows), -1), rows).mean())
 
     def _updated(self, now: Now) -> Any:
         """Parameters after one more update with the batch of the last step; the run does not take it."""

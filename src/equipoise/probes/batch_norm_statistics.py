@@ -25,6 +25,7 @@ class BatchNormStatistics(Probe):
     """
 
     least: int = 8
+    enough: int = 32
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = []
@@ -38,9 +39,14 @@ class BatchNormStatistics(Probe):
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
         few = [m for m in measures if m.unit == VALUES and m.value < self.least]
-        why = "each statistic is mostly noise; a larger batch_size or statistics of the layer mend it."
-        ours = any(t.slot == "normalization" for t in trace.recipe)
-        return [
-            self.finding(m, "batch norm has too few values per batch", why, [T.LayerNorm()] if ours else [], WARNING)
-            for m in few[:1]
-        ]
+        if not few:
+            return []
+        m, symptom = few[0], "batch norm has too few values per batch"
+        if any(t.slot == "normalization" for t in trace.recipe):
+            why = "each statistic is mostly noise; a larger batch_size or statistics of the layer mend it."
+            return [self.finding(m, symptom, why, [T.LayerNorm()], WARNING)]
+        rows = (
+            math.ceil(self.enough / m.value) * trace.batch_size
+        )  # the norm is the user's own: only the batch can grow
+        why = f"each statistic is mostly noise; train with batch_size={rows}, or normalize over the layer."
+        return [self.finding(m, symptom, why, (), WARNING, {"batch_size": rows})]

@@ -5,30 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from .. import techniques as T
 from ..probe import Finding, Measure, Probe, Trace, ratio
+from ._held_out import LOW, lower_bound
 
-GAP, LOW, RISE = (
-    "(L_stop − L_fit)/L_fit",
-    "lower 95 % bound of L_stop − L_fit",
-    "lower 95 % bound of the rise of L_stop",
-)
+GAP, RISE = "(L_stop − L_fit)/L_fit", "lower 95 % bound of the rise of L_stop"
 
 
 def gap(fit: float, held_out: float) -> float:
     """(L_held-out − L_fit)/L_fit."""
     return ratio(held_out - fit, fit)
-
-
-def lower_bound(a: Tensor, b: Tensor, paired: bool) -> float:
-    """Lower end of the 95 % interval of mean a − mean b: paired t, or Welch's."""
-    from scipy import stats
-
-    x, y = a.double().numpy(), b.double().numpy()
-    test = stats.ttest_rel(x, y) if paired else stats.ttest_ind(x, y, equal_var=False)
-    return float(test.confidence_interval(0.95).low)
 
 
 class GeneralizationGap(Probe):

@@ -61,5 +61,5 @@ class MinibatchShift(Probe):
         for m in measures:
             if m.threshold is not None and not math.isnan(m.value) and m.value > m.threshold:
                 why = 'shuffled batches have F about 1: the rows come in an order; train with shuffle="each".'
-                return [self.finding(m, "batches differ by more than chance", why)]
+                return [self.finding(m, "batches differ by more than chance", why, course={"shuffle": "each"})]
         return []
