@@ -18,6 +18,8 @@ from equipoise.study.tradeoff import (
     cross_entropy,
     decompose,
     domingos,
+    half_size,
+    halves,
     kohavi_wolpert,
     squared,
     trade,
@@ -166,6 +168,42 @@ class TestZeroOne:
             assert (b[0], v[0]) == (bias, pytest.approx(0.4))
             assert b[0] + (1 - 2 * b[0]) * v[0] == pytest.approx(error)
             assert (votes != label).mean() == pytest.approx(error)
+
+
+class TestHalves:
+    def test_rows(self) -> None:
+        order = np.random.default_rng(0).permutation(11)
+        one, other = halves(order)
+        assert len(one) == len(other) == 5 == half_size(11) and not set(one) & set(other)
+        np.testing.assert_array_equal(one, np.sort(order[:5]))
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_groups_stay_whole(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        groups = rng.integers(0, 15, 100) ** 2 % 23  # of very different sizes
+        one, other = halves(rng.permutation(100), groups)
+        largest = np.bincount(groups).max()
+        assert len(one) == len(other) == half_size(100, groups) == (101 - largest) // 2
+        assert not set(groups[one]) & set(groups[other])
+        assert (np.diff(one) > 0).all() and (np.diff(other) > 0).all()
+
+    def test_torn_groups_hide_variance(self) -> None:
+        """A mean over rows of which ten share a draw: V = σ²·Σw² over the groups of a half, where groups stay whole."""
+        rng, groups = np.random.default_rng(12), np.repeat(np.arange(40), 10)
+        shared = rng.normal(size=(4000, 40))[:, groups]
+
+        def variance(cut: np.ndarray | None) -> np.ndarray:
+            f = [[row[part].mean() for part in halves(rng.permutation(400), cut)] for row in shared]
+            return squared(np.array(f).T[..., None], np.zeros((4000, 1)))[1]
+
+        assert half_size(400, groups) == 195
+        assert near(variance(groups), (19 * 10**2 + 5**2) / 195**2)
+        assert variance(None).mean() < 0.4 * 0.05
+
+    def test_groups_of_one_are_rows(self) -> None:
+        order = np.random.default_rng(1).permutation(30)
+        for a, b in zip(halves(order), halves(order, np.arange(30)), strict=True):
+            assert len(a) == len(b) == 15
 
 
 def test_decompose_is_the_interval_of_one_arm() -> None:

@@ -72,6 +72,33 @@ class TradeRow:
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
+def half_size(rows: int, groups: Array | None = None) -> int:
+    """Rows of a half: n // 2; where groups stay whole, what both halves have in any case, (n − largest group + 1) // 2."""
+    largest = 1 if groups is None else int(np.unique(groups, return_counts=True)[1].max())
+    return (rows - largest + 1) // 2
+
+
+def halves(order: Array, groups: Array | None = None) -> tuple[Array, Array]:
+    """Two disjoint halves of ``half_size`` rows each, sorted row numbers, by ``order``, a permutation of the rows.
+
+    The two trainings are independent only where no group (n,) has rows in both halves: groups are dealt out in the
+    order in which they occur, each to the half with fewer rows, and what is more than ``half_size`` is left out.
+    """
+    size = half_size(len(order), groups)
+    if groups is None:
+        return np.sort(order[:size]), np.sort(order[size : 2 * size])
+    codes = groups[order]
+    first, counts = np.unique(codes, return_index=True, return_counts=True)[1:]
+    dealt: tuple[list[Array], list[Array]] = ([], [])
+    held = [0, 0]
+    for k in np.argsort(first):
+        side = int(held[1] < held[0])
+        dealt[side].append(order[codes == codes[first[k]]])
+        held[side] += int(counts[k])
+    one, other = (np.sort(np.concatenate(rows)[:size]) for rows in dealt)
+    return one, other
+
+
 def squared(f: Array, y: Array) -> tuple[Array, Array]:
     """V = Σ_m ‖f_m − f̄‖²/(M − 1) and B² = ‖f̄ − y‖² − V/M: the means over pairs m < m' of ½‖f_m − f_m'‖² and
     ⟨f_m − y, f_m' − y⟩. Regression, or class probabilities against one-hot targets (Brier).
