@@ -284,6 +284,16 @@ class TestEvidence:
         bare = Page(study_page(dataclasses.replace(study, facts={})))
         assert "Memory was not measured." in bare.text and "Memory alone" not in bare.text
 
+    def test_looks_rates_and_caps_are_told(self, study: Study, page: Page) -> None:
+        chosen = [[0.25, 1.0, 4.0]] * study.design.configurations
+        looks = {"declared": [3, 6, 9], "taken": [3, 6], "level": 0.014}
+        more = dataclasses.replace(study, chosen=chosen, looks=looks, capped={"BatchNorm": 2, "Dropout": 0})
+        told = Page(study_page(more))
+        assert "declared beforehand at 3, 6, 9 seed blocks; taken at 3, 6" in told.text
+        assert "scored as these: 2 with BatchNorm." in told.text and "with Dropout." not in told.text
+        assert {r["rates"] for r in files(told)["design.csv"]} == {"×0.25, ×1, ×4"}
+        assert "declared beforehand at" not in page.text and "rates" not in files(page)["design.csv"][0]
+
     def test_groups_are_told(self, study: Study) -> None:
         facts = study.facts | {"groups": {"assess": 27, "test": 25}}
         text = Page(study_page(dataclasses.replace(study, facts=facts))).text

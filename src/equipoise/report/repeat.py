@@ -36,17 +36,20 @@ def design_section(study: Study) -> str:
         if math.isfinite(rho)
         else "The pairing correlation could not be measured: no run differs from another by its seed alone."
     )
+    many = len(study.rates) > 1 and bool(study.chosen)
     order = {c: place + 1 for place, c in enumerate(d.order)}
     records = [
         {
             "configuration": c + 1,
             "run order": order.get(c, ""),
             **{f.name: _level(f.levels, int(v)) for f, v in zip(d.factors, row, strict=True)},
+            **({"rates": ", ".join(f"×{r:g}" for r in study.chosen[c])} if many else {}),
         }
         for c, row in enumerate(d.matrix)
     ]
     columns = [key("Configuration", "configuration"), Column("Run order", lambda r: str(r["run order"]))]
     columns += [Column(f.name, lambda r, k=f.name: r[k], number=False) for f in d.factors]
+    columns += [key("Rate chosen, by seed block", "rates")] if many else []
     declared = [" × ".join((d.factors[j].name, d.factors[k].name)) for j, k in d.interactions]
     facts = [
         ("Design", d.name),
@@ -96,7 +99,7 @@ def failures_section(study: Study) -> str:
         if failed
         else f"None of {total} runs diverged."
     )
-    parts = [paragraphs(text)]
+    parts = [paragraphs(text, _capped(study))]
     if failed:
         d, mask = study.design, study.trained.failed
         records: list[dict[str, Any]] = [
@@ -117,6 +120,17 @@ def failures_section(study: Study) -> str:
     if study.notes:
         parts += ["<h3>Notes</h3>", bullets(study.notes)]
     return section("failures", "Failures and notes", *parts)
+
+
+def _capped(study: Study) -> str:
+    """Runs that ended, but worse than the fallback; empty where there are none."""
+    worst = [f"{n} with {name}" for name, n in study.capped.items() if n]
+    if not worst:
+        return ""
+    return (
+        "At the rates chosen, some runs ended, but worse than the class priors or the mean, and are scored as these: "
+        f"{num.listed(worst)}."
+    )
 
 
 def caveats_section(study: Study) -> str:
@@ -173,6 +187,7 @@ def repeat_section(study: Study) -> str:
         ("Epochs, batch size", f"{f.get('epochs', num.NONE)}, {f.get('batch_size', num.NONE)}"),
         ("Learning rates", ", ".join(f"×{r:g}" for r in study.rates)),
         ("Primary metric, smallest effect of interest", f"{study.found.primary}, {study.found.smallest:.6g}"),
+        *_looks(study),
         ("Looks at the test rows", str(study.test_looks)),
         *((f"Version of {k}", str(v)) for k, v in f.get("versions", {}).items()),
     ]
@@ -192,6 +207,15 @@ def repeat_section(study: Study) -> str:
         code("Candidate recipe (recommended by the design)", study.candidate.to_yaml()),
         code("Baseline recipe (all techniques off, at its own best rate)", study.baseline.to_yaml()),
     )
+
+
+def _looks(study: Study) -> list[tuple[str, str]]:
+    """The looks at a study that may grow; none where there is one."""
+    declared, taken = (study.looks.get(k, []) for k in ("declared", "taken"))
+    if len(declared) < 2:
+        return []
+    at, so_far = (", ".join(map(str, v)) for v in (declared, taken))
+    return [("Looks at the effects", f"declared beforehand at {at} seed blocks; taken at {so_far}")]
 
 
 def _percent(low: float, high: float | None = None) -> str:
