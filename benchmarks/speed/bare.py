@@ -149,6 +149,8 @@ def scanned(case: Case, k: int) -> Variant:
     spent = 0.0
 
     def start() -> Callable[[int], None]:
+        from torch._inductor import aoti_compile_and_package, aoti_load_package
+
         nonlocal spent
         torch.set_num_threads(case.threads)
         hand = ByHand(case)
@@ -169,7 +171,7 @@ def scanned(case: Case, k: int) -> Variant:
         began = time.perf_counter()
         path = str(Path(tempfile.mkdtemp()) / "step.pt2")
         exported = torch.export.export(Loop(), (*hand.state, *block))
-        package = torch._inductor.aoti_load_package(torch._inductor.aoti_compile_and_package(exported, package_path=path))
+        package = aoti_load_package(aoti_compile_and_package(exported, package_path=path))
         spent = time.perf_counter() - began
         state = hand.state
 

@@ -51,7 +51,7 @@ def by_rows(blocks: int) -> dict[str, Any]:
         case = dataclasses.replace(cases.CASES["c"], name=f"c{n}", batches=n)
         cases.CASES[case.name] = case
         plain = dataclasses.replace(case, name=case.name)
-        gate = ours.trained(plain, [[ours.Empty("inputs"), ours.T.AdamW()]], {"compile": "never"})
+        gate = ours.trained(plain, [[ours.Empty("inputs"), ours.T.AdamW()]], {"compile": "never", "threads": 1})
         taken.append(epoch_seconds(gate.run, blocks))
     return slope([n * cases.CASES["c"].batch for n in sizes], taken)
 
@@ -62,7 +62,9 @@ def by_runs(blocks: int, compile: str) -> dict[str, Any]:
 
     taken, sizes = [], (4, 8, 16, 32, 64)
     for n in sizes:
-        gate = ours.trained(CASES["c"], [ours.machinery(CASES["c"], i) for i in range(n)], {"compile": compile})
+        gate = ours.trained(
+            CASES["c"], [ours.machinery(CASES["c"], i) for i in range(n)], {"compile": compile, "threads": 1}
+        )
         taken.append(epoch_seconds(gate.run, blocks))
     return slope(sizes, taken)
 
@@ -76,12 +78,12 @@ def by_techniques(blocks: int) -> dict[str, Any]:
     taken = []
     for n in range(len(more) + 1):
         recipe = [*ours.recipe(CASES["c"]), *more[:n]]
-        taken.append(epoch_seconds(ours.trained(CASES["c"], [recipe], {"compile": "never"}).run, blocks))
+        taken.append(epoch_seconds(ours.trained(CASES["c"], [recipe], {"compile": "never", "threads": 1}).run, blocks))
     return {"techniques": [type(t).__name__ for t in more], **slope(range(len(more) + 1), taken)}
 
 
 def memory(runs: int) -> float:
-    """Bytes that training so many runs of case (a) adds to a process that holds the data and has trained one small run."""
+    """Bytes that training so many runs of (a) adds to a process that holds the data and has trained a small run."""
     found = subprocess.run(
         [sys.executable, __file__, "memory", str(runs)], capture_output=True, text=True, check=True, env=os.environ
     )
@@ -93,11 +95,11 @@ def _memory(runs: int) -> None:
     from cases import CASES
 
     torch.set_num_threads(1)
-    ours.trained(CASES["c"], [ours.recipe(CASES["c"])], {"compile": "never"}).run(1)
+    ours.trained(CASES["c"], [ours.recipe(CASES["c"])], {"compile": "never", "threads": 1}).run(1)
     ours.data("a")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     case = CASES["a"]
-    ours.trained(case, [ours.machinery(case, i) for i in range(runs)], {"compile": "never"}).run(1)
+    ours.trained(case, [ours.machinery(case, i) for i in range(runs)], {"compile": "never", "threads": 1}).run(1)
     print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024), flush=True)
     os._exit(0)
 
@@ -113,7 +115,8 @@ def started(*command: str, times: int = 5) -> float:
 
 def starting() -> dict[str, float]:
     main = "import sys; sys.argv = ['equipoise', '--help']; from equipoise.cli import main; main()"
-    commands = {"python": "pass", "import equipoise": "import equipoise", "equipoise --help": main, "import torch": "import torch"}
+    commands = {"python": "pass", "equipoise --help": main}
+    commands |= {m: m for m in ("import equipoise", "import torch")}
     return {name: started("-c", code) for name, code in commands.items()}
 
 

@@ -154,7 +154,9 @@ def keras(case: Case, backend: str, k: int) -> Variant:
         every = K.callbacks.LambdaCallback(on_epoch_end=lambda *_: tick())
         net.fit(x, y, batch_size=case.batch, epochs=FOREVER, verbose=0, callbacks=[every])
 
-    return Variant(f"Keras on {backend}" + (f", {k} steps per execution" if k > 1 else ""), lambda: Gate(train, case.threads).run)
+    return Variant(
+        f"Keras on {backend}" + (f", {k} steps per execution" if k > 1 else ""), lambda: Gate(train, case.threads).run
+    )
 
 
 def jax_variants(case: Case) -> list[Variant]:

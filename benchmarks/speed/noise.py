@@ -24,7 +24,9 @@ SITE = SimpleNamespace(reads_input=False, kind="linear", units=512, channel=1, c
 
 def acted(technique: Any) -> Callable[[Tensor, Tensor], Tensor]:
     """The technique on a site's input, as the step calls it, from a noise key."""
-    bound = technique.bind({k: torch.tensor(v, dtype=torch.float64, device=DEVICE) for k, v in technique.knobs().items()})
+    bound = technique.bind(
+        {k: torch.tensor(v, dtype=torch.float64, device=DEVICE) for k, v in technique.knobs().items()}
+    )
     return lambda x, key: bound.act(x, At(None, Noise(key), SITE, training=True))
 
 
@@ -103,7 +105,7 @@ def measure(blocks: int, seconds: float) -> dict[str, Any]:
             "ours, all compiled": Ours(shape[1], len(shape) == 4, True),
         }
         made = {k: v.to(DEVICE).train() for k, v in made.items()}
-        taken = against(times({k: lambda b=b: both_ways(b, z) for k, b in made.items()}, blocks, seconds), "eager")
+        taken = against(times({k: lambda b=b, z=z: both_ways(b, z) for k, b in made.items()}, blocks, seconds), "eager")
         for k, b in made.items():
             taken[k]["saved bytes"] = saved(b, z)
         out["blocks"][name] = taken

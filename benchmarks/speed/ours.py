@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -67,11 +68,15 @@ class _Ticks(Tracker):
 
 
 def trained(case: Case, recipes: Sequence[list[Technique]], options: dict[str, Any]) -> Gate:
-    kind = data(case.name)
+    """All cores are offered; how many a run or a cohort takes is the library's choice."""
+    kind, threads = data(case.name), os.cpu_count() or 1
     members = [Member(resolve(r, kind.task), i) for i, r in enumerate(recipes)]
-    schedule, chosen = Schedule(FOREVER, case.batch), Options(threads=case.threads, progress=False, **options)
+    schedule, chosen = Schedule(FOREVER, case.batch), Options(**{"threads": threads, "progress": False, **options})
     build = lambda: case.build(False)  # noqa: E731
-    return Gate(lambda tick: train_members(build, members, kind, schedule, chosen, progress=_Ticks(tick)), case.threads)
+    return Gate(
+        lambda tick: train_members(build, members, kind, schedule, chosen, progress=_Ticks(tick)),
+        chosen.threads or threads,
+    )
 
 
 def plan_of(gate: Gate | None) -> str:
@@ -81,7 +86,7 @@ def plan_of(gate: Gate | None) -> str:
         plan = frame.f_locals.get("plan")
         if hasattr(plan, "to_dict"):
             facts = plan.to_dict()
-            told = [f"{k} {facts[k]}" for k in ("executor", "cohort", "compiled", "precision", "threads") if k in facts]
+            told = [f"{k} {facts[k]}" for k in ("executor", "part", "compiled", "precision", "threads") if k in facts]
             return ", ".join(told) + (f": {facts['why']}" if facts.get("why") else "")
         frame = frame.f_back
     return ""
@@ -122,5 +127,3 @@ def variants(case: Case) -> list[Variant]:
     for runs in case.cohorts:
         out.append(cohort(case, runs))
     return [*out, cohort(case, case.cohorts[0], automatic())]
-
-

@@ -1,4 +1,4 @@
-"""Lightning, skorch and fastai: each one's own loop over an in-memory data set, without loggers, checkpoints or bars."""
+"""Lightning, skorch and fastai: each one's own loop over data in memory, without loggers, checkpoints or bars."""
 
 from __future__ import annotations
 
@@ -53,7 +53,12 @@ def lightning(case: Case) -> Variant:
     def train(tick: Callable[[], None]) -> None:
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         trainer = L.Trainer(
-            max_epochs=FOREVER, accelerator="auto", devices=1, enable_model_summary=False, callbacks=[Tick(tick)], **quiet
+            max_epochs=FOREVER,
+            accelerator="auto",
+            devices=1,
+            enable_model_summary=False,
+            callbacks=[Tick(tick)],
+            **quiet,
         )
         trainer.fit(Module(), _loader(case))
 
@@ -77,8 +82,8 @@ def skorch(case: Case) -> Variant:
         taken = inspect.signature(type(optimizer)).parameters
         options = {f"optimizer__{k}": v for k, v in optimizer.defaults.items() if k in taken}
         net = NeuralNet(
-            lambda: case.build(True), criterion=torch.nn.CrossEntropyLoss, optimizer=type(optimizer), max_epochs=FOREVER,
-            batch_size=case.batch, iterator_train__shuffle=True, train_split=None, verbose=0,
+            lambda: case.build(True), criterion=torch.nn.CrossEntropyLoss, optimizer=type(optimizer),
+            max_epochs=FOREVER, batch_size=case.batch, iterator_train__shuffle=True, train_split=None, verbose=0,
             callbacks=[("tick", Tick(tick))], device=str(x.device), **options,
         )  # fmt: skip
         net.fit(x, y)

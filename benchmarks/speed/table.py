@@ -52,7 +52,17 @@ def _case(case: str, groups: dict[str, dict[str, Any]]) -> str:
                 continue
             name = row["name"] + (FROM[group] if row["name"].startswith("Equipoise") else "")
             share, first = f"{100 * row['share of peak']:.1f} %", f"{row['first epoch seconds']:.1f}"
-            lines.append([name, f"{row['microseconds']:,.0f}", _spread(row), f"{row.get('CPU ratio', 0):.2f}", share, first, row["note"]])
+            lines.append(
+                [
+                    name,
+                    f"{row['microseconds']:,.0f}",
+                    _spread(row),
+                    f"{row.get('CPU ratio', 0):.2f}",
+                    share,
+                    first,
+                    row["note"],
+                ]
+            )
         missing += [f"{name}: {why}" for name, why in found["not measured"].items()]
         peak, m = found["peak"], found["machine"]
         anchor = found["rows"][0]["microseconds"]
@@ -61,19 +71,27 @@ def _case(case: str, groups: dict[str, dict[str, Any]]) -> str:
             f"bare loop {anchor:,.0f} µs, load {m['load']} to {m['load after']}"
         )
     first = next(iter(groups.values()))
-    head = ["variant", "µs a run-step", "× the bare loop (spread over blocks)", "× in CPU time", "of peak", "first epoch, s", "plan"]
+    head = [
+        "variant",
+        "µs a run-step",
+        "× the bare loop (spread over blocks)",
+        "× in CPU time",
+        "of peak",
+        "first epoch, s",
+        "plan",
+    ]
     text = f"#### {TITLES[case]}\n{_table(head, lines)}\n\n"
     m = first["machine"]
     text += f"{m['device']}, {m['cores']} cores, torch {m['torch']}; {first['threads']} threads; "
-    text += f"{first['flops'] / 1e6:,.1f} MFLOP a step. Matrix product peak and anchor of each process: {'; '.join(peaks)}."
+    text += (
+        f"{first['flops'] / 1e6:,.1f} MFLOP a step. Matrix product peak and anchor of each process: {'; '.join(peaks)}."
+    )
     return text + "".join(f"\nNot measured: {line}." for line in missing)
 
 
 def _noise(found: dict[str, Any]) -> str:
     million = found["elements"] / 1e6
-    lines = [
-        [k, f"{million / (v['milliseconds'] * 1e-3):,.0f}", _spread(v)] for k, v in found["masks"].items()
-    ]
+    lines = [[k, f"{million / (v['milliseconds'] * 1e-3):,.0f}", _spread(v)] for k, v in found["masks"].items()]
     text = "#### Noise\n" + _table(["dropping, one thread", "million elements a second", "× F.dropout"], lines)
     for name, block in found["blocks"].items():
         rows = [
@@ -103,11 +121,14 @@ def _costs(found: dict[str, Any]) -> str:
         f = found[name]
         power = "" if f["power"] is None else f"{f['power']:.2f}"
         each = " ".join(f"{s}: {m:.0f}" for s, m in zip(f["sizes"], f["milliseconds"], strict=True))
-        lines.append([name, each, f"{f['each']:.4f}", f"{f['fixed']:.1f}", power, f"{100 * f['largest deviation']:.0f} %"])
+        lines.append(
+            [name, each, f"{f['each']:.4f}", f"{f['fixed']:.1f}", power, f"{100 * f['largest deviation']:.0f} %"]
+        )
     head = ["an epoch of (c) by", "size: ms", "ms each", "fixed ms", "power", "largest deviation from the line"]
     m, s = found["memory"], found["start"]
     start = ", ".join(f"{k} {v:.2f} s" for k, v in s.items())
-    memory = f"one run {m['one'] / 2**20:.0f} MiB, eight {m['eight'] / 2**20:.0f} MiB: {m['share of the sum']:.2f} of the sum"
+    memory = f"one run {m['one'] / 2**20:.0f} MiB, eight {m['eight'] / 2**20:.0f} MiB"
+    memory += f": {m['share of the sum']:.2f} of the sum"
     return f"#### Costs\n{_table(head, lines)}\n\nPeak memory of (a) above its data: {memory}. Starting: {start}."
 
 
