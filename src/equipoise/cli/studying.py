@@ -18,7 +18,7 @@ def study_command(data: str, flags: dict[str, Any]) -> None:
 
     from ..checkpoint import Stopped
     from ..feed import Schedule
-    from ..study.conduct import conduct
+    from ..study.conduct import check_folder, conduct
     from ..study.phases import Setting
     from ..study.planned import primary_metric
     from ..study.store import NAME
@@ -29,6 +29,7 @@ def study_command(data: str, flags: dict[str, Any]) -> None:
     metric, looks = primary_metric(s.data, flags["metric"]), _looks(flags["looks"])
     goes_on = flags["resume"] or flags["more"] is not None
     path, _ = setting.folder({**flags, "resume": goes_on}, s.data.name, "study.json")
+    check_folder(path, flags["resume"], flags["more"])
     talk = not (flags["quiet"] or flags["json_"])
     if (path / NAME).is_file():
         (plan, splits), told = _stored(s, flags, path / NAME), []
@@ -37,9 +38,10 @@ def study_command(data: str, flags: dict[str, Any]) -> None:
 
         found = arranged(s, flags, options)
         plan, splits, told = found.plan, found.splits, found.lines()
+    judging = Judging(metric, flags["smallest"], splits, looks, flags["seed"])
+    judging.check(plan.seeds)
     if talk:
         show.lines(told)
-    judging = Judging(metric, flags["smallest"], splits, looks, flags["seed"])
     study = Setting(s.model, s.data, Schedule(s.epochs, flags["batch_size"]), options)
     try:
         result = conduct(

@@ -99,18 +99,7 @@ def conduct(
             _begin(store, setting, plan, terms)
             return _run(store, setting, None, [], began, progress)
     folder = Path(out)
-    here = (folder / NAME).exists()
-    if not goes_on and (here or (folder / "study.json").exists()):
-        raise EquipoiseError(
-            f"{folder} holds a study already: resume=True goes on with it or loads it (--resume, or --overwrite to "
-            "replace it); or choose another folder."
-        )
-    if resume and not here and (folder / "study.json").exists():
-        raise EquipoiseError(
-            f"{folder} holds a result without its store {NAME}: choose another folder, or --overwrite."
-        )
-    if more is not None and not here:
-        raise EquipoiseError(f"{folder} holds no study to add seed blocks to: name the folder of a finished one.")
+    check_folder(folder, resume, more)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with Store(folder / NAME) as store:
@@ -133,6 +122,22 @@ def conduct(
                 _forget_if_empty(store, folder)
             raise
     return result
+
+
+def check_folder(folder: Path, resume: bool, more: int | None) -> None:
+    """Raises EquipoiseError where a study cannot begin, or go on, in this folder."""
+    store, result = (folder / NAME).exists(), (folder / "study.json").exists()
+    if more is not None and not store:
+        raise EquipoiseError(f"{folder} holds no study to add seed blocks to: name the folder of a finished one.")
+    if resume and result and not store:
+        raise EquipoiseError(
+            f"{folder} holds a result, but not its store {NAME}: choose another folder, or --overwrite."
+        )
+    if (store or result) and not resume and more is None:
+        raise EquipoiseError(
+            f"{folder} holds a study already: resume=True goes on with it or loads it (--resume, or --overwrite to "
+            "replace it); or choose another folder."
+        )
 
 
 def _begin(store: Store, setting: Setting, plan: StudyPlan, terms: Terms) -> bool:

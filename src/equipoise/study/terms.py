@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ..feed import Schedule
 from ..recipe import Recipe
 from ..run import versions
 from ..stats import Looks
+from ..training import checked_seed
 from .design import Design, Factor
 from .factors import Question
 from .phases import Setting
@@ -23,6 +25,7 @@ from .planned import StudyPlan
 if TYPE_CHECKING:
     from ..data import Data
 
+MOST = (1 << 32) - 10_000_000  # the seeds of half-splits and confirmations start some millions beyond
 TELL = {  # what is asked for → how a difference is told; {0} is the old, {1} the new
     "model": "the model was {0}, now it is {1}",
     "recipe": "the base recipe was {0}, now it is {1}",
@@ -53,6 +56,17 @@ class Judging:
     splits: int = 2
     looks: int | Sequence[int] | None = None
     seed: int = 0
+
+    def check(self, seeds: Sequence[int]) -> None:
+        """Raises EquipoiseError for what would only fail when all is trained."""
+        if self.smallest is not None and not 0.0 < self.smallest < math.inf:
+            raise EquipoiseError(f"smallest={self.smallest}: the smallest effect of interest is a positive number.")
+        if self.splits < 0 or self.splits == 1:
+            raise EquipoiseError(f"trade_splits={self.splits}: none (0), or at least two; one shows no error.")
+        declared(self.looks, len(seeds))
+        for seed in (self.seed, *seeds):
+            if checked_seed(seed) > MOST:
+                raise EquipoiseError(f"seed={seed}: at most {MOST}, for a study draws fresh seeds beyond it.")
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,8 @@ def _design(d: dict[str, Any]) -> Design:
 
 
 def terms_of(setting: Setting, plan: StudyPlan, judging: Judging, command: str) -> Terms:
-    """What is asked for, before anything is trained."""
+    """What is asked for, before anything is trained. Raises EquipoiseError for what would fail later."""
+    judging.check(plan.seeds)
     data, known = setting.data, metrics.metrics_for(setting.data.task, setting.data.outputs)
     network = setting.model if isinstance(setting.model, str) else None
     network = network or getattr(setting.model, "__name__", type(setting.model).__name__)
