@@ -32,7 +32,7 @@ RANKS = {
         "compiling", "executor", "plan", "feed", "programs", "progress", "checkpoint", "run", "predict", "export",
         "combined", "report", "risks", "tracing", "native", "loop", "replay", "places", "memory", "execution",
     ),
-    8: ("train", "training", "cohort", "pure"),
+    8: ("train", "training", "cohort", "pure", "precision"),
     9: ("doctor", "study", "search", "bias_variance"),
     10: ("launch", "sklearn"),
     11: ("cli", "__init__"),

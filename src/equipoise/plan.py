@@ -22,7 +22,8 @@ STACK = 24  # runs of one stacked cohort: parameters and moments of small networ
 class Options:
     """How, not what, to train. Results agree to float tolerance across all of them except ``precision``.
 
-    device: "auto" (CUDA where there is one), "cpu", "cuda", …; precision: "float32", "float64", "bfloat16" (autocast);
+    device: "auto" (CUDA where there is one), "cpu", "cuda", …; precision: "float32", "float64", "bfloat16" (autocast),
+    "auto" (bfloat16 where a few steps show it to be faster; a study keeps one precision throughout);
     compile: "auto", "always", "never"; threads: of torch on CPU (None: torch's own choice); deterministic: torch's
     deterministic algorithms; progress: a progress bar (None: where standard error is a terminal).
     """
@@ -36,7 +37,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("precision", ("float32", "float64", "bfloat16")),
+            ("precision", ("auto", "float32", "float64", "bfloat16")),
             ("compile", ("auto", "always", "never")),
         ):
             if getattr(self, name) not in allowed:

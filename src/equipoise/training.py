@@ -14,6 +14,7 @@ from .errors import EquipoiseError
 from .executor import Single, Stack
 from .feed import Schedule
 from .plan import STACK, Member, Options, Plan, group, stacks, threads
+from .precision import settled
 from .programs import Workshop
 from .progress import tracker
 from .recipe import resolve
@@ -82,7 +83,7 @@ def train_members(
 ) -> list[Run]:
     """`train_many` for members that are made already (own rows, own rate factors). A run whose recipe holds Ensemble,
     Bagging or Snapshot comes back as one `CombinedRun`."""
-    options = keeper.start(options)
+    options = keeper.start(options, lambda open_: settled(open_, model, members[0], data, schedule))
     threads(options)
     data, workshop = data.to(options.resolved_device()), workshop or Workshop()
     parts = [expand(m, data) for m in members]

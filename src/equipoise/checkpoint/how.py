@@ -31,7 +31,7 @@ def follow(stored: Mapping[str, Any], options: Options) -> tuple[Options, list[s
             notes.append(_not_identical(f"it was begun with {key} {stored[key]} and this is {now}"))
     for key in FOLLOWED:
         given = getattr(options, key)
-        if given not in (getattr(Options, key), stored[key]):
+        if given not in (getattr(Options, key), stored[key], "auto"):
             notes.append(f"resumed under the stored plan: {key} {stored[key]}, not {given}.")
     device = stored["device"]
     try:

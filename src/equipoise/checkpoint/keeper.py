@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -46,9 +46,9 @@ class Keeper:
     def __exit__(self, *_: object) -> None:
         """Nothing to undo."""
 
-    def start(self, options: Options) -> Options:
-        """Before any program is made: the options to follow."""
-        return options
+    def start(self, options: Options, settle: Callable[[Options], Options] = lambda o: o) -> Options:
+        """Before any program is made: the options to follow. ``settle`` decides what was left open."""
+        return settle(options)
 
     def plan(self) -> dict[str, Any]:
         """The stored plan of the next cohort, or an empty dict."""
@@ -133,7 +133,7 @@ class Folder(Keeper):
             f"{self.out} holds a run already: resume=True goes on with it or loads it; or choose another folder."
         )
 
-    def start(self, options: Options) -> Options:
+    def start(self, options: Options, settle: Callable[[Options], Options] = lambda o: o) -> Options:
         self._lock()
         path = self.folder / "started.json"
         if path.exists():
@@ -150,6 +150,7 @@ class Folder(Keeper):
                 raise EquipoiseError(
                     f"{path} is damaged ({e}): nothing tells how this was started; train into another folder."
                 ) from None
+        options = settle(options)
         self._started["how"] = how(options)
         self._begun_here = True
         self._write_started()

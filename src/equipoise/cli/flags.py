@@ -26,7 +26,7 @@ Split = Annotated[str | None, typer.Option(help="four fractions fit,stop,assess,
 Groups = Annotated[str | None, typer.Option(help="column whose equal values stay in one role, or 'duplicates'")]
 Metric = Annotated[str | None, typer.Option(help="primary metric (default loss, rmse)")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda")]
-Precision = Annotated[str, typer.Option(help="float32, float64 or bfloat16")]
+Precision = Annotated[str, typer.Option(help="float32, float64, bfloat16, or auto: bfloat16 where it is faster here")]
 Compile = Annotated[str, typer.Option("--compile", help="auto, always or never")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of torch")]
 DataDir = Annotated[str | None, typer.Option(help="where mnist, fashion-mnist and cifar10 lie")]

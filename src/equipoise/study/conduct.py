@@ -14,7 +14,8 @@ from ..checkpoint.how import follow, how
 from ..checkpoint.series import writing
 from ..errors import EquipoiseError
 from ..feed import Schedule
-from ..plan import Options
+from ..plan import Member, Options
+from ..precision import settled
 from .factors import arm
 from .finished import Study, finished
 from .judged import HALVES_FROM, Judged, judged, seconds
@@ -89,7 +90,8 @@ def conduct(
 ) -> Study:
     """`study` for a plan that is made already. ``command``: how it was asked for, to repeat it."""
     began = time.perf_counter()
-    setting = replace(setting, data=setting.data.to(setting.options.resolved_device()))
+    options = settled(setting.options, setting.model, Member(plan.base, 0), setting.data, setting.schedule)
+    setting = replace(setting, data=setting.data.to(options.resolved_device()), options=options)
     terms = terms_of(setting, plan, judging, command)
     goes_on = resume or more is not None
     if out is None:
