@@ -46,12 +46,13 @@ class Workshop:
 def make_program(model: Any, techniques: Sequence[Technique], member: Member, data: Data, options: Options) -> Program:
     """The program of a group of runs: the network with its sites, shown a few prepared rows of the data."""
     check_data(member.recipe, data)
-    dtype = DTYPES[options.precision]
+    precision = "float32" if options.precision == "auto" else options.precision  # open: it is only looked at
+    dtype = DTYPES[precision]
     shared = {t.key: member.techniques[t.key] for t in techniques}
     rows = member.rows if member.rows is not None else data.rows["fit"]
     learned = fit_preparation(shared, data, rows, dtype)
     x = prepared_example(shared, learned, select(data.x, rows[:8]), dtype)
-    return _program(model, techniques, x, data.task, data.outputs, options.precision)
+    return _program(model, techniques, x, data.task, data.outputs, precision)
 
 
 def _program(model: Any, techniques: Sequence[Technique], x: Any, task: str, outputs: int, precision: str) -> Program:
