@@ -14,7 +14,7 @@ from . import tree
 from .compiling import can_compile, repays
 from .executor import Single, Stack, vmap_refuses
 from .plan import Options
-from .step import Const, Now, State
+from .step import Const, Now, Program, State
 
 if TYPE_CHECKING:
     from .cohort import Cohort
@@ -82,20 +82,24 @@ def _wanted(cohort: Cohort, options: Options, cohorts: int) -> bool:
     return options.compile == "always" or made or repays(cohort.total_steps * cohorts, elements)
 
 
+def part_of(program: Program, runs: int, threads: int) -> int:
+    """Runs of one call of compiled code for a stack of ``runs``: as many as stay in cache, a share for every thread,
+    all parts of one size."""
+    if program.device.type != "cpu":
+        return runs
+    state = 12 * sum(v.numel() for v in program.net.module.parameters())  # weights and two moments, in float32
+    most = max(1, min(PART, CACHE // max(state, 1), -(-runs // threads)))
+    return -(-runs // -(-runs // most))
+
+
 def _part(cohort: Cohort, threads: int) -> int:
-    """Runs of one call of compiled code: as many as stay in cache, a share for every thread, of one size; that of code
-    which exists, where it fits."""
+    """The same for this cohort; the size of code that exists already, where little of it would stay idle."""
     runs, program = len(cohort.members), cohort.program
     if isinstance(cohort.executor, Single):
         return 1
-    if program.device.type != "cpu":
-        return runs
     waste = {k[1]: -runs % k[1] for k in program.compiled if k[0] == "stacked"}
     fitting = [n for n, idle in waste.items() if idle <= runs // 3]
-    if fitting:
-        return min(fitting, key=waste.__getitem__)
-    most = max(1, min(PART, CACHE * runs // max(tree.size(cohort.state), 1), -(-runs // threads)))
-    return -(-runs // -(-runs // most))
+    return min(fitting, key=waste.__getitem__) if fitting else part_of(program, runs, threads)
 
 
 def _threads(cohort: Cohort, threads: int) -> int:

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from ..cohort import open_gates
 from ..combined import entry_of_members
 from ..compiling import repays
+from ..execution import part_of
 from ..plan import STACK, Member, group, stacks
 from ..step import Program
 from .phases import Phase, Setting
@@ -24,11 +27,13 @@ Planned = tuple[int, dict[str, Any], list[Key]]  # program, plan, runs
 
 @dataclass(frozen=True)
 class Shape:
-    """How the cohorts of one program are trained. ``cohort``: their size, to which shorter ones are padded, or None for
-    runs of several members, each cohort at its own; ``gates``: keys of techniques that are fully on in every run."""
+    """How the cohorts of one program are trained. ``cohort``: the size of the longest, or None for runs of several
+    members; ``part``: runs of one call of compiled code, 0 where each cohort decides alone; ``gates``: keys of
+    techniques that are fully on in every run."""
 
     compiled: bool
     cohort: int | None
+    part: int
     gates: tuple[str, ...] | None
 
 
@@ -71,7 +76,7 @@ class Division:
 
     def _shape(self, phase: Phase, number: int, cohorts: list[list[Member]], several: bool) -> Shape:
         if several:
-            return Shape(self.setting.options.compile == "always", None, None)
+            return Shape(self.setting.options.compile == "always", None, 0, None)
         longest = max(map(len, cohorts))
         open_ = frozenset.intersection(*(open_gates(c) for c in cohorts))
         first = self._first.get(number)
@@ -82,7 +87,12 @@ class Division:
             and open_.issuperset(first.gates or ())
         ):
             return first
-        shape = Shape(self._compiled(phase, number, cohorts, longest), longest, tuple(sorted(open_)))
+        program, threads = (
+            self.setting.workshop.made[number][2],
+            self.setting.options.threads or torch.get_num_threads(),
+        )
+        part = part_of(program, longest, threads)
+        shape = Shape(self._compiled(phase, number, cohorts, longest), longest, part, tuple(sorted(open_)))
         self._first.setdefault(number, shape)
         return shape
 
