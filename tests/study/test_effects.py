@@ -196,6 +196,18 @@ class TestIdenticalRuns:
             [r.p_holm for r in others], stats.adjust([0.999999, *p])[1:]
         )  # it counts in the family
 
+    def test_runs_scored_as_a_fallback_are_not_called_identical(self) -> None:
+        """Where nothing learns, every run gets the fallback's scores: what the technique does to it cannot be seen."""
+        design = make_design(self.FACTORS, seed=2)
+        y = np.broadcast_to(np.random.default_rng(3).normal(2.0, 1.0, 20), (design.configurations, 3, 20))
+        got = effects(design, {"loss": y}, primary="loss", fallback=np.ones(y.shape[:2], dtype=bool))
+        for row in got.rows:
+            assert (row.verdict, row.effect, row.se) == ("undecided", 0.0, 0.0) and math.isnan(row.p)
+            assert "no run did better than the fallback" in row.advice and "hidden" not in row.as_json()
+        some = np.arange(8)[:, None] < np.array([4, 4, 0])  # a few that failed, beside twins that are equal bit by bit
+        got = effects(design, {"loss": y}, primary="loss", fallback=some)
+        assert {r.verdict for r in got.rows} == {"no effect: identical runs"}
+
     def test_one_bit_is_a_difference(self) -> None:
         design = make_design(self.FACTORS, seed=2)
         y = self.scores(design)

@@ -91,7 +91,7 @@ class Costs:
             f"plan: {self.design}, {resolution}: {self.configurations} configurations × {self.seeds} "
             f"seeds{rates}{halves} + {CONFIRMING} to confirm = {self.runs} runs, {self.run_steps:,} run-steps",
             f"plan: about {duration(self.seconds)} in all if run eagerly, in stacks of {self.stack} (compiling, where "
-            f"it repays, takes less), and {self.megabytes:,.0f} MB at the peak",
+            f"it repays, takes less), and {_size(self.megabytes)} at the peak",
             self.product(),
             f"plan: an effect of {self.detectable:.2f} σ is found with probability .80"
             f" (σ: run-to-run standard deviation); the 95 % interval will be"
@@ -197,6 +197,16 @@ def duration(seconds: float) -> str:
         return f"{seconds / 60.0:.3g} min"
     hours = seconds / 3600.0
     return f"{hours:.3g} h" if hours < 1000.0 else f"{hours:,.0f} h"
+
+
+def _size(megabytes: float) -> str:
+    return (
+        f"{megabytes / 1e3:.3g} GB"
+        if megabytes >= 1e3
+        else f"{megabytes:.2g} MB"
+        if megabytes < 10
+        else f"{megabytes:.0f} MB"
+    )
 
 
 def checklist(plan: StudyPlan, data: Data, model: Any, epochs: int) -> dict[str, str]:

@@ -38,7 +38,7 @@ class EffectRow:
 
     ``more_seeds``, ``more_examples``: how many more of the one, or else of the other, would decide an undecided effect
     that is as large as estimated; None where they would not. ``unit``: what counts as an example,
-    "groups" where rows are grouped.
+    "groups" where rows are grouped. ``hidden``: every run is scored as its fallback, so that no effect can be seen.
     """
 
     technique: str
@@ -60,16 +60,21 @@ class EffectRow:
     more_seeds: int | None = None
     more_examples: int | None = None
     unit: str = "examples"
+    hidden: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The row of ``study.json``."""
-        return _json(self, leave_out=("se", "more_seeds", "more_examples", "unit"))
+        return _json(self, leave_out=("se", "more_seeds", "more_examples", "unit", "hidden"))
 
     @property
     def advice(self) -> str:
         """What would decide an undecided effect; empty for a decided one."""
         if self.verdict != UNDECIDED:
             return ""
+        if self.hidden:
+            return (
+                "its runs with and without are scored alike as the fallback of runs that fail: train longer, or better"
+            )
         seeds = f"{self.more_seeds} more seed{'s' * (self.more_seeds != 1)}" if self.more_seeds else ""
         examples = f"{self.more_examples} more {self.unit}" if self.more_examples else ""
         if seeds or examples:
@@ -126,6 +131,7 @@ def effects(
     better: Mapping[str, str] | None = None,
     looks: Looks | None = None,
     unit: str = "examples",
+    fallback: Array | None = None,
 ) -> Effects:
     """Effects of every factor of ``design`` in every metric of ``scores``.
 
@@ -133,7 +139,8 @@ def effects(
     fallback. ``primary`` carries the family, p values and verdicts; other metrics get plain intervals. ``smallest``: δ
     in the primary metric's unit, default ``smallest_effect``. ``better``: metric → "lower" or "higher", for metrics of
     your own. ``looks``: declared looks at a growing study, which widen intervals and p values. ``unit``: what n counts,
-    "groups" where the scores of dependent examples were put together (``grouped``).
+    "groups" where the scores of dependent examples were put together (``grouped``). ``fallback``: (N, S) the runs whose
+    scores are a fallback's; runs are not called identical on the strength of these.
 
     Raises EquipoiseError where scores do not fit the design, are not finite, or δ is no positive number.
     """
@@ -148,10 +155,13 @@ def effects(
 
     found = interval(y[primary], design.weights, looks=looks)
     same = np.array([all(identical(values, w) for values in y.values()) for w in design.weights])
+    hidden = same & (fallback is not None and bool(np.all(fallback)))
     found = without_error(found, same)
     holm = adjust(found.p)
     judged = [
-        _verdict(found, k, float(holm[k]), delta, direction[primary], looks) if not same[k] else IDENTICAL
+        (UNDECIDED if hidden[k] else IDENTICAL)
+        if same[k]
+        else _verdict(found, k, float(holm[k]), delta, direction[primary], looks)
         for k in range(len(design.rows))
     ]
     rows = []
@@ -160,10 +170,10 @@ def effects(
         values = found if is_primary else without_error(interval(y[metric], design.weights, looks=looks), same)
         for k, technique in enumerate(design.rows):
             row = _row(values, k, technique, metric, direction[metric])
-            extra = {"verdict": judged[k], "alias": design.aliases[technique], "unit": unit}
+            extra = {"verdict": judged[k], "alias": design.aliases[technique], "unit": unit, "hidden": bool(hidden[k])}
             if not is_primary:
                 extra |= dict.fromkeys(("p", "low_sim", "high_sim"), math.nan)
-            elif judged[k] == UNDECIDED:
+            elif judged[k] == UNDECIDED and not same[k]:
                 more = needed(row["effect"], _parts(found, k, y[primary].shape), delta, len(design.weights))
                 extra |= dict(zip(("more_seeds", "more_examples"), more, strict=True))
             p_holm = float(holm[k]) if is_primary else math.nan
