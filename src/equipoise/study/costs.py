@@ -200,13 +200,9 @@ def duration(seconds: float) -> str:
 
 
 def _size(megabytes: float) -> str:
-    return (
-        f"{megabytes / 1e3:.3g} GB"
-        if megabytes >= 1e3
-        else f"{megabytes:.2g} MB"
-        if megabytes < 10
-        else f"{megabytes:.0f} MB"
-    )
+    if megabytes >= 1e3:
+        return f"{megabytes / 1e3:.3g} GB"
+    return f"{megabytes:.2g} MB" if megabytes < 9.95 else f"{megabytes:.0f} MB"
 
 
 def checklist(plan: StudyPlan, data: Data, model: Any, epochs: int) -> dict[str, str]:

@@ -72,9 +72,7 @@ class EffectRow:
         if self.verdict != UNDECIDED:
             return ""
         if self.hidden:
-            return (
-                "its runs with and without are scored alike as the fallback of runs that fail: train longer, or better"
-            )
+            return "with it and without, no run did better than the fallback it is scored as: train longer, or anew"
         seeds = f"{self.more_seeds} more seed{'s' * (self.more_seeds != 1)}" if self.more_seeds else ""
         examples = f"{self.more_examples} more {self.unit}" if self.more_examples else ""
         if seeds or examples:
