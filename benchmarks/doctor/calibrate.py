@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from equipoise import probes
+from equipoise.doctor.mend import first_causes
 from equipoise.probe import Finding, Measure, Probe, Trace
 
 from .run import number
@@ -36,7 +37,8 @@ def findings(instruments: Sequence[Probe], measures: Sequence[Measure], trace: T
     found = []
     for probe in instruments:
         found += probe.judge([m for m in measures if m.probe == probe.name()], trace)
-    return found
+    causes = first_causes(found)
+    return [*causes, *(f for f in found if f not in causes)]
 
 
 def judged_again(cases: Frame, traces: Path, thresholds: Mapping[str, float]) -> Frame:

@@ -98,7 +98,7 @@ PROGRAMS: tuple[Program, ...] = (
         epochs=8, batch=32, traits="recurrent",
     ),
     _calibrate(
-        "quality-norm", sources.quality, nets.NormMLP, T.AdamW(5e-3), T.Dropout(0.2, where="head"),
+        "quality-norm", sources.quality, nets.NormMLP, T.AdamW(5e-3),
         epochs=8, batch=32, traits="norm normed numbers",
     ),
     _held_out(

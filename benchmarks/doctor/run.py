@@ -28,9 +28,10 @@ from torch import Tensor
 from equipoise import metrics, probes
 from equipoise.cohort import Cohort
 from equipoise.doctor import Course
-from equipoise.doctor.mend import with_proposals
+from equipoise.doctor.mend import first_causes, with_proposals
 from equipoise.doctor.watch import Watched, Watcher
 from equipoise.errors import EquipoiseError
+from equipoise.feed import Schedule
 from equipoise.plan import Member, Options, group
 from equipoise.probe import Finding, Measure, Trace
 from equipoise.programs import make_program
@@ -107,8 +108,7 @@ def watched(setup: Setup, seed: int) -> tuple[Trace, Evaluating]:
     ((techniques, _),) = group([member])
     program = make_program(setup.build, techniques, member, data, OPTIONS)
     n = len(data.rows["fit"])
-    schedule = Course(1, seed, setup.batch, setup.shuffle).schedule(n)
-    course = Course(setup.epochs * len(schedule.batches(n)), seed, setup.batch, setup.shuffle)
+    course = Course(setup.epochs * len(Schedule(1, setup.batch).batches(n)), seed, setup.batch, setup.shuffle)
     watcher = Evaluating(Cohort(program, [member], data, course.schedule(n), Watched), course.steps, seed)
     return watcher.trace(), watcher
 
@@ -146,11 +146,21 @@ def constant(program: Program) -> float:
     return float(((assess - fit.mean(0)) ** 2).mean())
 
 
-def loss_with(setup: Setup, recipe: Recipe, seed: int) -> float:
-    """Loss on `assess`, which steers nothing, after training with another recipe."""
+def mended(setup: Setup, recipe: Recipe, findings: list[Finding], seed: int) -> float | None:
+    """Loss on `assess`, which steers nothing, with what the first causes propose and for as many steps; None where they
+    propose nothing, infinite where training fails or the set-up cannot take it."""
+    proposed = with_proposals(recipe, findings)
+    course = {k: v for f in first_causes(findings) for k, v in f.course.items()}
+    if proposed == recipe and not course:
+        return None
+    n = len(setup.data.rows["fit"])
+    steps = setup.epochs * len(Schedule(1, setup.batch).batches(n))
+    changed = Course(steps, seed, setup.batch, setup.shuffle).changed(course)
+    epochs = changed.schedule(n).epochs
+    other = dataclasses.replace(setup, epochs=epochs, batch=changed.batch_size, shuffle=changed.shuffle)
     try:
-        run = ordinary(setup, recipe, seed)
-    except EquipoiseError:  # a proposal that this set-up cannot take
+        run = ordinary(other, proposed, seed)
+    except EquipoiseError:
         return math.inf
     return math.inf if run.failed else loss_of(run.score("assess"), setup.data.task)
 
@@ -162,7 +172,8 @@ def judged(trace: Trace) -> tuple[list[Finding], list[Measure]]:
         mine = probe.measure(trace)
         measures += mine
         findings += probe.judge(mine, trace)
-    return findings, measures
+    causes = first_causes(findings)
+    return [*causes, *(f for f in findings if f not in causes)], measures
 
 
 def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
@@ -177,7 +188,7 @@ def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
     loss = math.inf if trace.failed else loss_of(scores(cohort, "assess"), task)
     accuracy = scores(cohort, "stop").get("accuracy")
     proposed = with_proposals(recipe, findings)
-    mended = loss_with(setup, proposed, case.seed) if proposed != recipe else None
+    better = mended(setup, recipe, findings, case.seed)
     if traces is not None:
         (traces / f"{case.name.replace('/', '~')}.pickle").write_bytes(pickle.dumps((measures, slim(trace))))
     return {
@@ -187,7 +198,7 @@ def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
         "findings": [[f.probe, f.where, number(f.value)] for f in findings],
         "proposed": [repr(t) for t in proposed if t not in recipe],
         "loss": number(loss), "constant": number(constant(case.program)),
-        "mended": None if mended is None else number(mended),
+        "mended": None if better is None else number(better),
         "debugger": baselines.debugger(trace, watcher.fits),
         "autotrainer": baselines.autotrainer(trace, watcher.fits, accuracy),
         "ruled": extremes(measures),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equipoise.probes.activation_profile import rate, second_moment
+from equipoise.probes.activation_profile import rate, second_moment, signal
 
 N, LAYERS = 512, 20
 
@@ -58,3 +58,10 @@ def test_a_residual_block_triples_and_a_zero_branch_leaves_alone():
         assert second_moment(x + torch.relu(x @ w1.T) @ (0 * w2).T) == second_moment(x)
     values = torch.tensor(found)
     assert abs(float(values.mean()) - 3) < 5.5 * float(values.std()) / math.sqrt(len(found))
+
+
+def test_the_signal_is_what_differs_between_examples():
+    a = torch.tensor([[1.0, 5.0], [3.0, 5.0]], dtype=torch.float64)
+    assert signal(a) == pytest.approx(0.5)  # variances 1 and 0
+    assert second_moment(a) == pytest.approx((1 + 9 + 25 + 25) / 4)
+    assert signal(a + 100) == pytest.approx(0.5)

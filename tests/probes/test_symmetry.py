@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -52,3 +54,8 @@ def test_by_hand():
     w = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # mean (½, ½): each row is ½ away in square; Σ‖w‖² = 2
     assert diversity(w) == 0.5
     assert diversity(3 * w) == 0.5  # free of the scale
+
+
+def test_what_is_not_finite_is_no_symmetry():
+    assert math.isnan(diversity(torch.tensor([[math.nan, 1.0], [2.0, 3.0]])))
+    assert math.isnan(diversity(torch.tensor([[math.inf, 1.0], [2.0, 3.0]])))

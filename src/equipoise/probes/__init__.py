@@ -10,8 +10,9 @@ from ..probe import Probe
 
 # The order in which a first cause is named: what spoils everything after it comes first.
 ORDER = (
-    "unscaled_inputs", "minibatch_shift", "symmetry", "activation_profile", "gradient_profile", "batch_norm_statistics",
-    "dropout_before_batch_norm", "gradient_spikes", "saturation", "dead_units", "update_ratio",
+    "unscaled_inputs", "minibatch_shift", "split_shift", "squashed_outputs", "symmetry", "activation_profile",
+    "gradient_profile", "batch_norm_statistics", "dropout_before_batch_norm", "gradient_spikes", "update_ratio",
+    "saturation", "dead_units",
 )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
-"""Signals that vanish or explode with depth."""
+"""Signals that vanish or explode with depth, and outputs that start too large."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from .. import techniques as T
 from ..probe import Finding, Measure, Probe, Trace, ratio, slope
 
 MOMENT, DRIFT, RATE, RANGE = "second moment", "e-folds over the depth", "per layer", "largest over smallest"
+SIGNAL, START = "variance over examples", "loss at the start in losses of a constant"
 TINY = 1e-300
 
 
@@ -20,33 +22,45 @@ def second_moment(a: Tensor) -> float:
     return float(a.detach().square().mean(dtype=torch.float64))
 
 
+def signal(a: Tensor) -> float:
+    """Variance of a (rows, units) over the examples, mean over the units: what of q tells examples apart."""
+    return float(a.detach().double().var(0, correction=0).mean())
+
+
 def rate(q: Sequence[float]) -> float:
     """Factor per layer, exp of the least-squares slope of ln q on the layer's number."""
     return math.exp(slope([math.log(max(v, TINY)) for v in q]))
 
 
 class ActivationProfile(Probe):
-    """Scale of the activations by depth at the start: q_l = mean a_l², and s, the slope of ln q_l on l.
+    """Scale of the activations by depth at the start: q_l = mean a_l², and s, the slope of ln q_l on l; their variance
+    over examples v_l; and the loss of the start L(θ₀)/L₀, which says how large the outputs are.
 
     In a linear net whose weights have variance v/n, q is multiplied by v per layer: S^(m−1) over m layers.
 
-    Rule: |s|·L > ln 10⁴ over L hidden layers, or one q_l outside [10⁻⁴, 10⁴], while training has not got far (less than
-        half of the constant's loss explained). Read at step 0, without the output layer and the last maps of residual
-        branches, which start at zero on purpose.
+    Rule: L(θ₀) over twice the best constant's: outputs that know nothing yet are to be small. Or |s|·L > ln 10⁵
+        over L hidden layers, one q_l outside [10⁻⁵, 10⁴], or one v_l under 10⁻⁵, while training has not got far (less
+        than 95 % of the constant's loss explained). Read at step 0, without the output layer and the last maps of
+        residual branches, which start at zero on purpose, and up to a layer that is dead or at zero altogether.
     Known false alarms: small inputs on purpose; nets that learn in spite of it are left alone by the condition.
     Source: Glorot and Bengio (2010); He et al. (2015); decks D1, D4; equipoise METHODS A.1 (2).
     """
 
     follows = ("symmetry", "unscaled_inputs")
-    drift: float = math.log(1e4)
-    low: float = 1e-4
+    drift: float = math.log(1e5)
+    low: float = 1e-5
     high: float = 1e4
-    learned: float = 0.5
+    signal: float = 1e-5
+    start: float = 2.0
+    learned: float = 0.95
 
     def measure(self, trace: Trace) -> list[Measure]:
-        hidden = [s for s in trace.first.layers if not s.is_output and not s.ends_branch]
+        every = [s for s in trace.first.layers if not s.is_output and not s.ends_branch]
+        hidden = list(takewhile(lambda s: bool((s.a != 0).any()), every))
         q = [second_moment(s.a) for s in hidden]
         out = [self.number(s.name, v, MOMENT, self.low if v < 1 else self.high) for s, v in zip(hidden, q, strict=True)]
+        out += [self.number(s.name, signal(s.a), SIGNAL, self.signal) for s in hidden]
+        out.append(self.number("output", ratio(trace.first.loss, trace.constant), START, self.start))
         if len(q) >= 2:
             out += [
                 self.number("all layers", math.log(rate(q)) * len(q), DRIFT, self.drift),
@@ -56,18 +70,21 @@ class ActivationProfile(Probe):
         return out
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
+        start = [T.He() if trace.first.layers[0].activation in ("relu", "") else T.Xavier()]
+        for m in measures:
+            if m.unit == START and m.value > self.start:
+                why = "what knows nothing yet is to say nothing: such a start has to be unlearned first."
+                return [self.finding(m, "outputs start large and wrong", why, start)]
         if trace.learned >= self.learned:
             return []
         for m in sorted(measures, key=lambda m: m.unit != DRIFT):  # the drift names the cause best
-            beyond = abs(m.value) > self.drift if m.unit == DRIFT else not self.low <= m.value <= self.high
-            if m.unit in (DRIFT, MOMENT) and beyond:
-                grows = m.value > (0 if m.unit == DRIFT else 1)
-                linear = trace.first.layers[0].activation not in ("relu", "")
-                what = "explode" if grows else "vanish"
-                why = "a factor of 10⁴ in the second moment leaves some layers without signal or saturated."
-                return [
-                    self.finding(
-                        m, f"activations {what} with depth at the start", why, [T.Xavier() if linear else T.He()]
-                    )
-                ]
+            if self._beyond(m):
+                what = "explode" if m.value > (0 if m.unit == DRIFT else 1) else "vanish"
+                why = "a factor of 10⁴ or 10⁵ in the second moment leaves some layers without signal or saturated."
+                return [self.finding(m, f"activations {what} with depth at the start", why, start)]
         return []
+
+    def _beyond(self, m: Measure) -> bool:
+        if m.unit == DRIFT:
+            return abs(m.value) > self.drift
+        return m.value < self.signal if m.unit == SIGNAL else m.unit == MOMENT and not self.low <= m.value <= self.high

@@ -20,15 +20,15 @@ def dead(a: Tensor, gradient: Tensor) -> Tensor:
 class DeadUnits(Probe):
     """Share of the units of a ReLU layer that are 0 on the whole probe batch and get no gradient, at the end.
 
-    Rule: over 20 % of a layer a warning, over 50 % a fault, while less than 80 % of the constant's loss is explained. A
+    Rule: over 50 % of a layer a warning, over 80 % a fault, while less than 80 % of the constant's loss is explained. A
         sparse layer (half its activations at 0) has no dead units: each answers to some example.
     Known false alarms: probe batches of few rows, layers much wider than the task needs.
     Source: Lu et al. (2019), Dying ReLU and initialization; deck D4; equipoise METHODS A.1 (5).
     """
 
-    follows = ("symmetry", "unscaled_inputs", "activation_profile", "gradient_spikes")
-    warn: float = 0.2
-    fault: float = 0.5
+    follows = ("symmetry", "unscaled_inputs", "activation_profile", "gradient_spikes", "update_ratio")
+    warn: float = 0.5
+    fault: float = 0.8
     learned: float = 0.8
 
     def measure(self, trace: Trace) -> list[Measure]:

@@ -114,4 +114,4 @@ class GradientNoise(Probe):
         if not undefined and not share.value < self.share:
             return []
         why = "at a hundredth of the noise scale steps are mostly noise; use a larger batch_size or a lower rate."
-        return [self.finding(share, "noise dominates the gradient", why, trace.at_rate(0.1), WARNING)]
+        return [self.finding(share, "noise dominates the gradient", why, (), WARNING)]

@@ -24,7 +24,8 @@ class GradientProfile(Probe):
 
     Rule: ρ < 10⁻³ (vanishing) or > 10³ (exploding), free of the loss's scale, while training has not got far (less than
         half of the constant's loss explained): a converged net has small gradients everywhere. After a few steps a
-        head that starts at zero has moved.
+        head that starts at zero has moved; not where these steps threw the loss over the start's and over 1.1 times
+        the best constant's, which saturates any net.
     Known false alarms: a first layer that is to learn slowly on purpose (fine-tuning) where little is learned.
     Source: Bengio, Simard, Frasconi (1994); Glorot and Bengio (2010); deck D4; equipoise METHODS A.1 (3).
     """
@@ -33,6 +34,7 @@ class GradientProfile(Probe):
     low: float = 1e-3
     high: float = 1e3
     learned: float = 0.5
+    thrown: float = 1.1
 
     def measure(self, trace: Trace) -> list[Measure]:
         each = [(layer.name, rms(g)) for layer, _, g in trace.early.weights()]
@@ -45,7 +47,8 @@ class GradientProfile(Probe):
         return out
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
-        if trace.learned >= self.learned:
+        thrown = trace.early.loss > max(self.thrown * trace.constant, trace.first.loss)
+        if trace.learned >= self.learned or thrown:
             return []
         found = []
         for m in measures:

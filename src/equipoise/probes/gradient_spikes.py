@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import techniques as T
 from ..probe import Finding, Measure, Probe, Trace, ratio
 from ..technique import Technique
+from ._rates import usual_ratio
 
 TAIL, CLIPPED, LOSS, BROKEN = "p99/p50 of ‖g‖", "share of clipped steps", "end loss in losses of a constant", "step"
 
@@ -34,18 +35,17 @@ class GradientSpikes(Probe):
     """Tail of the gradient norms over the steps; the share of steps that the recipe's clipping shortens; the loss on
     the probe batch at the end, in units of the best constant's.
 
-    Rule: a loss that became non-finite; or an end loss over twice the best constant's and over the start's; or
-        p99/p50 > 10 while less than half of the constant's loss is explained (a net that learns fast leaves large first
-        gradients behind it, which is health).
+    Rule: a loss that became non-finite; or an end loss over 1.1 times the best constant's and over the start's; or
+        p99/p50 > 100 while less than half of the constant's loss is explained (a net that learns fast leaves large
+        first gradients behind it, which is health).
     Known false alarms: very few steps from a poor start.
     Source: Pascanu, Mikolov, Bengio (2013); deck D2; equipoise METHODS A.1 (10).
     """
 
     follows = ("unscaled_inputs", "minibatch_shift", "activation_profile", "batch_norm_statistics")
-    tail: float = 10.0
-    loss: float = 2.0
+    tail: float = 100.0
+    loss: float = 1.1
     learned: float = 0.5
-    usual: float = 3e-3  # first updates relative to the weights that the proposed rate aims at
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = [
@@ -69,14 +69,14 @@ class GradientSpikes(Probe):
             why = "training moved away: worse than the start and than any constant."
             return [self.finding(loss, "training diverges", why, self._calmer(trace))]
         if spikes.value > self.tail and trace.learned < self.learned:
-            why = "single steps ten times the usual throw away what the others learned."
+            why = "single steps a hundred times the usual throw away what the others learned."
             return [self.finding(spikes, "gradients spike", why, self._calmer(trace))]
         return []
 
     def _calmer(self, trace: Trace) -> Sequence[Technique]:
         """Clipping at twice the median norm, within 1 and 5, and a rate that fits the weights."""
         r = trace.first_ratio
-        factor = min(self.usual / r, 0.1) if r > 0 else 0.1
+        factor = min(usual_ratio(trace) / r, 0.1) if r > 0 else 0.1
         norms = sorted(v for v in trace.norms if math.isfinite(v) and v > 0)
         ceiling = float(f"{2 * norms[len(norms) // 2]:.2g}") if norms else 1.0
         return (T.ClipGradients(min(max(ceiling, 1.0), 5.0), "norm"), *trace.at_rate(factor))

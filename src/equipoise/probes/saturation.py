@@ -28,16 +28,16 @@ class Saturation(Probe):
     """Share of (unit, example) pairs of a sigmoid or tanh layer with f′(z)/max f′ < 0.05, at the start or at the end,
     where it is larger; and the share of units stuck: saturated on over 95 % of the examples, on one side.
 
-    Rule: over 50 % a warning, over 80 % a fault, while less than 80 % of the constant's loss is explained: a net that
+    Rule: over 80 % a warning, over 95 % a fault, while less than 80 % of the constant's loss is explained: a net that
         has learned may hold its units at their ends.
     Known false alarms: gates and binary codes that are to be 0 or 1.
     Source: Glorot and Bengio (2010); decks D1, D3; equipoise METHODS A.1 (4).
     """
 
-    follows = ("unscaled_inputs", "activation_profile", "gradient_spikes")
+    follows = ("unscaled_inputs", "activation_profile", "gradient_spikes", "update_ratio")
     slope: float = 0.05
-    warn: float = 0.5
-    fault: float = 0.8
+    warn: float = 0.8
+    fault: float = 0.95
     stuck: float = 0.95
     learned: float = 0.8
     large: float = 3.0  # root mean square of inputs that need scaling

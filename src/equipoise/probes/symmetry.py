@@ -17,7 +17,7 @@ def diversity(w: Tensor) -> float:
     """D(W) = Σ_j ‖w_j − w̄‖²/Σ_j ‖w_j‖² over the rows w_j (units) of W; 0 where W = 0."""
     w = w.detach().double().flatten(1)
     total = float((w * w).sum())
-    return float(((w - w.mean(0)) ** 2).sum()) / total if total > 0 else 0.0
+    return float(((w - w.mean(0)) ** 2).sum()) / total if total != 0 else 0.0
 
 
 class Symmetry(Probe):

@@ -40,7 +40,7 @@ class UnscaledInputs(Probe):
     """Means and standard deviations of the channels as the network sees them, after the recipe's preparation.
 
     Rule: a |mean| over one sd, or sds that differ by more than a factor of 10 between channels, or an sd outside
-        [0.1, 10]. Largest |x| is reported only: standardized inputs with |z| > 3 are healthy.
+        [0.1, 5]. Largest |x| is reported only: standardized inputs with |z| > 3 are healthy.
     Known false alarms: channels that are sparse on purpose; constant channels and indicators (two values) are not read.
     Source: LeCun et al. (1998), Efficient BackProp; decks D0, D1, D3; equipoise METHODS A.1 (12).
     """
@@ -48,7 +48,7 @@ class UnscaledInputs(Probe):
     offset: float = 1.0
     spread: float = 10.0
     low: float = 0.1
-    high: float = 10.0
+    high: float = 5.0
     widest: int = 512  # channels up to which the covariance is taken apart
 
     def measure(self, trace: Trace) -> list[Measure]:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..probe import Finding, Measure, Probe, Trace
+from ._rates import usual_ratio
 
 LAYER, ALL = "‖ΔW‖/‖W‖ a step, median", "‖ΔW‖/‖W‖ a step, median of layers"
+FIRST, STEPS = "largest ‖ΔW‖/‖W‖ of the first steps, median of layers", 5
 
 
 def update_ratio(new: Tensor, old: Tensor) -> Tensor:
@@ -21,36 +23,61 @@ def update_ratio(new: Tensor, old: Tensor) -> Tensor:
 class UpdateRatio(Probe):
     """r_l = ‖ΔW_l‖/‖W_l‖ of the actual updates, by layer: the median over steps.
 
-    Rule: the median over layers outside [10⁻⁵, 10⁻¹] while less than half of the constant's loss is explained: some
-        10⁻³ are usual. Training that gets on at another ratio (fine-tuning, normalized weights) is left alone.
+    Rule: the median over layers that move outside [3·10⁻⁴, 10⁻¹] while less than half of the constant's loss is
+        explained: some 10⁻³ are usual. Too small is none where the start explains something already (fine-tuning).
+        Or the largest of the first five steps, median (lower) over layers, above 0.3 while less than 95 % are
+        explained: steps that long throw the start away.
     Known false alarms: a long warm-up seen in its first part only; fine-tuning on a hard task.
     Source: folklore, widely taught; equipoise METHODS A.1 (13).
     """
 
-    follows = ("symmetry", "activation_profile", "gradient_profile", "gradient_spikes", "saturation", "dead_units")
-    low: float = 1e-5
+    follows = ("symmetry", "unscaled_inputs", "activation_profile", "gradient_profile", "gradient_spikes")
+    low: float = 3e-4
     high: float = 1e-1
     usual: float = 3e-3
+    first: float = 0.3
     learned: float = 0.5
+    done: float = 0.95
+    begun: float = 0.1
 
     def measure(self, trace: Trace) -> list[Measure]:
         layers = {s.weight: s.name for s in trace.first.layers}
-        medians = {n: statistics.median(r) for w, n in layers.items() if (r := self._finite(trace.ratios.get(w, ())))}
-        if not medians:
+        ratios = {n: r for w, n in layers.items() if (r := self._finite(trace.ratios.get(w, ())))}
+        if not ratios:
             return []
-        middle = statistics.median(medians.values())
+        medians = {n: statistics.median(r) for n, r in ratios.items()}
+        middle = statistics.median([v for v in medians.values() if v > 0] or [0.0])
+        first = statistics.median_low(max(r[:STEPS]) for r in ratios.values())
         out = [self.number(n, v, LAYER) for n, v in medians.items()]
-        return [self.number("all layers", middle, ALL, self.low if middle < self.usual else self.high), *out]
+        return [
+            self.number("all layers", middle, ALL, self.low if middle < self.usual else self.high),
+            self.number("all layers", first, FIRST, self.first),
+            *out,
+        ]
 
     def _finite(self, ratios: Sequence[float]) -> list[float]:
         return [r for r in ratios if math.isfinite(r)]
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
-        m = next((m for m in measures if m.unit == ALL), None)
-        if m is None or trace.learned >= self.learned or self.low <= m.value <= self.high:
+        if not measures:
             return []
-        large = m.value > self.high
-        symptom = "each step replaces much of the weights" if large else "the weights hardly move"
-        factor = self.usual / m.value if m.value > 0 else math.nan
-        reason = f"steps of {self.low:g} to {self.high:g} of the weights are usual, and little is learned at this rate."
-        return [self.finding(m, symptom, reason, trace.at_rate(factor))]
+        m, first = measures[:2]
+        usual = f"steps of {self.low:g} to {self.high:g} of the weights are usual"
+        if trace.learned < self.learned and 0 < m.value < self.low and not self._begun(trace):
+            reason = f"{usual}, and little is learned at this rate."
+            return [self.finding(m, "the weights hardly move", reason, trace.at_rate(usual_ratio(trace) / m.value))]
+        if trace.learned < self.learned and m.value > self.high:
+            reason = f"{usual}, and little is learned at this rate."
+            return [
+                self.finding(
+                    m, "each step replaces much of the weights", reason, trace.at_rate(usual_ratio(trace) / m.value)
+                )
+            ]
+        if trace.learned < self.done and first.value > self.first:
+            factor = min(usual_ratio(trace) / first.value, 0.1)
+            return [self.finding(first, "the first steps throw the start away", f"{usual}.", trace.at_rate(factor))]
+        return []
+
+    def _begun(self, trace: Trace) -> bool:
+        """Does the start explain something already? Then small steps are meant."""
+        return trace.first.loss < (1 - self.begun) * trace.constant
