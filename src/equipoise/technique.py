@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import torch
@@ -100,8 +101,7 @@ class Technique:
     @classmethod
     def stages(cls) -> tuple[str, ...]:
         """The stages this class acts in, in the order of STAGES."""
-        aliases = {"prepare": ("prepare", "prepare_target"), "rate": ("schedule",), "update": ("start", "update")}
-        return tuple(s for s in STAGES if any(_overrides(cls, m) for m in aliases.get(s, (s,))))
+        return _stages_of(cls)
 
     def acts_in(self) -> tuple[str, ...]:
         """The stages this entry acts in: the class's, narrowed where an option picks among them."""
@@ -261,6 +261,12 @@ def section(cls: type[Technique], name: str) -> str:
         if inside:
             text.append(line.strip())
     return " ".join(t for t in text if t)
+
+
+@cache  # it is asked for every run and block of steps
+def _stages_of(cls: type[Technique]) -> tuple[str, ...]:
+    aliases = {"prepare": ("prepare", "prepare_target"), "rate": ("schedule",), "update": ("start", "update")}
+    return tuple(s for s in STAGES if any(_overrides(cls, m) for m in aliases.get(s, (s,))))
 
 
 def _overrides(cls: type[Technique], method: str) -> bool:
