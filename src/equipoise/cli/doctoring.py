@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from . import setting, show
@@ -17,21 +18,21 @@ def doctor_command(data: str, flags: dict[str, Any]) -> None:
     if flags["out"] is not None:  # without --out nothing is written: a diagnosis is to be read
         path, finished = setting.folder(flags, s.data.name, "doctor.json")
         if finished:
-            _show(json.loads((path / "doctor.json").read_text(encoding="utf-8")), flags)
+            _show(json.loads((path / "doctor.json").read_text(encoding="utf-8")), flags, path)
             return
     course = Course(flags["steps"], flags["seed"], flags["batch_size"], flags["shuffle"])
     options = setting.options({**flags, "compile_": "never"})
-    found = json.loads(
-        to_json(diagnose(s.model, s.recipe, s.data, course, options, sizes=flags["sizes"], fix=flags["fix"]).to_dict())
-    )
+    seen = diagnose(s.model, s.recipe, s.data, course, options, sizes=flags["sizes"], fix=flags["fix"])
+    found = json.loads(to_json(seen.to_dict()))
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / "recipe.yaml", s.recipe.to_yaml())
+        seen.report(path)
         write_json(path / "doctor.json", found)
-    _show(found, flags)
+    _show(found, flags, path)
 
 
-def _show(found: dict[str, Any], flags: dict[str, Any]) -> None:
+def _show(found: dict[str, Any], flags: dict[str, Any], path: Path | None) -> None:
     if flags["json_"]:
         show.emit_json(found)
         return
@@ -47,6 +48,8 @@ def _show(found: dict[str, Any], flags: dict[str, Any]) -> None:
     print(
         f"{len(found['measures'])} measures over {found['steps']} steps in {found['seconds']:.1f} s; --json lists them"
     )
+    if path is not None:
+        print(f"{path / 'doctor.html'} draws them by layer and by step")
     if "mended" in found:
         print(_mended(found["mended"]))
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import probes, schemas
 from ..cohort import Cohort
+from ..files import write_text
 from ..plan import Member, Options, group, threads
 from ..probe import Finding, Measure, Sizes, Trace
 from ..programs import make_program
 from ..recipe import Recipe, resolve
 from ..reference import reference_recipe
+from .chart import Chart, chart_of
 from .course import Course
 from .mend import Mended, first_causes, mend
 from .sizes import trained_sizes
@@ -32,11 +36,22 @@ class Diagnosis:
     steps: int
     seconds: float
     recipe: Recipe
+    chart: Chart
+    about: Mapping[str, Any]  # data, model, course: what was judged
     mended: Mended | None = None
 
     @property
     def ok(self) -> bool:
         return not self.findings
+
+    def report(self, path: str | Path) -> Path:
+        """Write the self-contained HTML page: to ``path``, or to ``doctor.html`` in it where it is a folder."""
+        from ..report.diagnosis import diagnosis_page
+
+        path = Path(path)
+        path = path / "doctor.html" if path.is_dir() else path
+        write_text(path, diagnosis_page(self))
+        return path
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of CONTRACT §11; numbers that are not finite are null."""
@@ -83,7 +98,8 @@ def doctor(
     too, and with augmentation, three paired seeds each: would more data pay, and more than augmentation? fix: train the
     set-up as given and with what is proposed on three paired seeds, and tell how much of the loss on `stop` goes.
 
-    Returns a `Diagnosis`: `findings` (empty where nothing is wrong), `measures` (always all), `ok`, `to_dict()`.
+    Returns a `Diagnosis`: `findings` (empty where nothing is wrong), `measures` (always all), `ok`, `to_dict()`,
+    `report(path)`.
     Raises EquipoiseError for bad input. Trains on fit and evaluates on stop; of assess and test it reads inputs only.
     """
     course = Course(steps, seed, batch_size, shuffle)
@@ -106,19 +122,29 @@ def diagnose(
     data = data.to(options.resolved_device())
     trained = trained_sizes(model, recipe, data, course, options) if sizes else None
     trace = traced(model, recipe, data, course, options, trained)
-    measures: list[Measure] = []
-    findings: list[Finding] = []
+    findings, measures = judged(trace)
+    mended = None
+    if fix and findings:
+        mended = mend(model, recipe, findings, data, course, options)
+    seconds = time.perf_counter() - began
+    about = {
+        "data": data.name, "model": _name(model), "batch size": course.batch_size,
+        "rows shuffled": course.shuffle, "seed": course.seed,
+    }  # fmt: skip
+    return Diagnosis(
+        tuple(findings), tuple(measures), course.steps, seconds, recipe, chart_of(trace), about, mended
+    )  # fmt: skip
+
+
+def judged(trace: Trace) -> tuple[list[Finding], list[Measure]]:
+    """What all probes make of a trace: findings, those that no other one explains first, and every measure."""
+    findings, measures = list[Finding](), list[Measure]()
     for probe in probes.every():
         mine = probe.measure(trace)
         measures += mine
         findings += probe.judge(mine, trace)
     causes = first_causes(findings)
-    findings = [*causes, *(f for f in findings if f not in causes)]
-    mended = None
-    if fix and findings:
-        mended = mend(model, recipe, findings, data, course, options)
-    seconds = time.perf_counter() - began
-    return Diagnosis(tuple(findings), tuple(measures), course.steps, seconds, recipe, mended)
+    return [*causes, *(f for f in findings if f not in causes)], measures
 
 
 def traced(
@@ -131,6 +157,10 @@ def traced(
     program = make_program(model, techniques, member, data, options)
     cohort = Cohort(program, [member], data, course.schedule(len(data.rows["fit"])), Watched)
     return Watcher(cohort, course.steps, course.seed).trace(sizes)
+
+
+def _name(model: Any) -> str:
+    return model if isinstance(model, str) else getattr(model, "__qualname__", type(model).__qualname__)
 
 
 def _finite(v: float | None) -> float | None:

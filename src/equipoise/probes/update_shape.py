@@ -41,7 +41,7 @@ def bend(lengths: Sequence[float], losses: Sequence[float]) -> float:
 
 
 class UpdateShape(Probe):
-    """Where an actual update Δ lands on the parabola of the loss along it: φ(c) = L(θ + cΔ), on the probe rows, halfway.
+    """Where an actual update Δ lands on the parabola of the loss along it: φ(c) = L(θ + cΔ), on probe rows, halfway.
 
     w₀ + w₁c + w₂c² is fitted to φ(0), φ′(0), φ(1), φ′(1); α = −2w₂/w₁ − 1 is −1 straight downhill, 0 at the minimum and
     +1 as high on the other side. 1 − R² of a parabola through φ at 0, ½ … 4 tells how far the loss is from quadratic.
