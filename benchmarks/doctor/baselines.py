@@ -98,7 +98,7 @@ def overfits(fit: Sequence[float], held_out: Sequence[float]) -> bool:
     """(L_held-out − L_fit)/L_fit over the threshold at more evaluations in turn than patience allows."""
     run = 0
     for a, b in zip(fit, held_out, strict=True):
-        run = run + 1 if b - a > OVERFIT * a else 0
+        run = run + 1 if b > (1 + OVERFIT) * a else 0
         if run > OVERFIT_PATIENCE:
             return True
     return False

@@ -65,7 +65,7 @@ def _always(p: Program) -> bool:
 
 
 def _classifies(p: Program) -> bool:
-    return p.source().task == "classify"
+    return "regress" not in p.traits
 
 
 def _fault(name: str, causes: str, befalls: Callable[[Program], bool], change: Change) -> Fault:

@@ -61,7 +61,8 @@ _calibrate, _held_out = partial(_program, CALIBRATE), partial(_program, HELD_OUT
 
 # Traits: the activation of hidden layers (relu, tanh, sigmoid); norm: batch norms whose statistics are made of rows
 # alone; normed: something renews the scale of the signal; dropout-site: batch norms of pictures; technique: the recipe
-# normalizes; residual; recurrent; tokens: whole numbers, which have no scale; numbers: a table with none but numbers.
+# normalizes; residual; recurrent; tokens: whole numbers, which have no scale; numbers: a table with none but numbers;
+# regress: what is told is no class.
 PROGRAMS: tuple[Program, ...] = (
     _calibrate(
         "digits-relu", sources.digits, partial(nets.MLP, hidden=(32, 32)), T.AdamW(3e-3),
@@ -87,7 +88,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     _calibrate(
         "diabetes-relu", partial(sources.sklearn_table, "diabetes"), partial(nets.MLP, hidden=(16,)), T.Adam(5e-3),
-        epochs=8, batch=16, traits="relu numbers",
+        epochs=8, batch=16, traits="relu numbers regress",
     ),
     _calibrate(
         "digits-residual", sources.digits, nets.ResidualMLP, T.SGD(0.1),
@@ -119,7 +120,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     _held_out(
         "houses-batch-norm", sources.houses, partial(nets.MLP, hidden=(32, 32)), T.BatchNorm(), T.AdamW(1e-2),
-        epochs=6, batch=32, traits="norm normed numbers technique",
+        epochs=6, batch=32, traits="norm normed numbers technique regress",
     ),
     _held_out(
         "fashion-resnet", partial(sources.fashion, "image", 4), partial(nets.ResNet, widths=(8,), blocks=1),
@@ -131,7 +132,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     _held_out(
         "mnist-autoencoder", sources.mnist_copied, partial(nets.MLP, hidden=(24, 12, 24)), T.Adam(5e-3),
-        epochs=7, batch=32, traits="relu",
+        epochs=7, batch=32, traits="relu regress",
     ),
     _held_out(
         "mnist-gru", partial(sources.mnist, "sequence", 4), nets.Gru, T.Adam(1e-2),
