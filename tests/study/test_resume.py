@@ -137,6 +137,7 @@ def test_groups_are_kept_with_the_study(tmp_path: Path) -> None:
     found = small(data=grouped, out=tmp_path)
     assert said(load_study(tmp_path)) == said(found)
     assert {r.unit for r in found.found.rows} == {"groups"}
+    assert {t.n for t in found.trades} == {(len(grouped.rows["fit"]) - 2) // 2}  # halves of whole groups of three
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------

@@ -90,8 +90,7 @@ def conduct(
 ) -> Study:
     """`study` for a plan that is made already. ``command``: how it was asked for, to repeat it."""
     began = time.perf_counter()
-    options = settled(setting.options, setting.model, Member(plan.base, 0), setting.data, setting.schedule)
-    setting = replace(setting, data=setting.data.to(options.resolved_device()), options=options)
+    setting = replace(setting, data=setting.data.to(setting.options.resolved_device()))
     terms = terms_of(setting, plan, judging, command)
     goes_on = resume or more is not None
     if out is None:
@@ -99,7 +98,8 @@ def conduct(
             raise EquipoiseError("resume and more need out=: the folder that holds the study.")
         with Store(None) as store:
             _begin(store, setting, plan, terms)
-            return _run(store, setting, None, [], began, progress)
+            options, _ = follow(store.fact("how"), setting.options)
+            return _run(store, replace(setting, options=options), None, [], began, progress)
     folder = Path(out)
     check_folder(folder, resume, more)
     with writing(folder):
@@ -147,9 +147,10 @@ def _begin(store: Store, setting: Setting, plan: StudyPlan, terms: Terms) -> boo
     if store.begun:
         return False
     data = setting.data
+    options = settled(setting.options, setting.model, Member(plan.base, 0), data, setting.schedule)
     facts = {
         "asked": asked_for(setting, plan, terms), "terms": terms.to_dict(), "seeds": list(plan.seeds),
-        "how": how(setting.options),
+        "how": how(options),
     }  # fmt: skip
     arrays = {"targets": targets_of(data, "assess")}
     for role in ("assess", "test"):

@@ -59,7 +59,10 @@ def judged(store: Store, terms: Terms) -> Judged:
     scores = {m: merged(ladder.at_rate(v, chosen)) for m, v in trained.scores.items()}
     declared = looks if len(looks.seeds) > 1 else None
     unit = "examples" if store.array("groups assess") is None else "groups"
-    found = effects(design, scores, primary=terms.metric, smallest=terms.smallest, looks=declared, unit=unit)
+    found = effects(
+        design, scores, primary=terms.metric, smallest=terms.smallest, looks=declared, unit=unit,
+        fallback=ladder.at_rate(trained.failed | trained.capped, chosen),
+    )  # fmt: skip
     choice = recommend(design, scores[terms.metric], found)
     levels = np.array([choice.levels, [0] * len(terms.asked)])
     best = ladder.best(design, trained.stop, rates, levels) if many else np.zeros(2, dtype=int)

@@ -19,6 +19,7 @@ from ..recipe import Recipe
 from ..run import Run
 from ..training import NOTHING, train_members
 from .store import Key, Result
+from .tradeoff import half_size, halves
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -142,14 +143,13 @@ def halves_phase(
 ) -> tuple[Phase, int]:
     """Every arm on both halves of R random splits of the fit rows, at its factor of the learning rate; their size.
 
-    The halves are the same for all arms; the two trainings of a split have different seeds, ``seed`` … ``seed`` + 2R −
-    1, and the epochs are those of the whole. What is kept are the predictions (n, K) on `assess`.
+    The halves are the same for all arms and hold whole groups of dependent rows; the two trainings of a split have
+    different seeds, ``seed`` … ``seed`` + 2R − 1, and the epochs are those of the whole. What is kept are the
+    predictions (n, K) on `assess`.
     """
-    fit = setting.data.rows["fit"].cpu()
-    half, parts = len(fit) // 2, []
-    for r in range(splits):
-        perm = rng.permutation(seed, "halves", len(fit), r)
-        parts += [fit[perm[:half]].sort().values, fit[perm[half : 2 * half]].sort().values]
+    fit, groups = setting.data.rows["fit"].cpu(), setting.data.groups_of("fit")
+    orders = [rng.permutation(seed, "halves", len(fit), r).numpy() for r in range(splits)]
+    parts = [fit[torch.from_numpy(part)] for order in orders for part in halves(order, groups)]
     x, _ = setting.data.select("assess")
     keys = tuple(Key(c, float(f), seed + p) for c, f in enumerate(factors) for p in range(len(parts)))
     phase = Phase(
@@ -158,7 +158,7 @@ def halves_phase(
         lambda k: Member(arms[k.arm], k.seed, parts[k.seed - seed], k.rate),
         lambda run: result(run, {"prediction": run.outcome(x)}),
     )
-    return phase, half
+    return phase, half_size(len(fit), groups)
 
 
 def confirm_phase(setting: Setting, recipes: Sequence[Recipe], seeds: Sequence[int], metric: str, look: int) -> Phase:

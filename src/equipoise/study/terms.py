@@ -21,6 +21,7 @@ from .design import Design, Factor
 from .factors import Question
 from .phases import Setting
 from .planned import StudyPlan
+from .tradeoff import half_size
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -141,7 +142,7 @@ def terms_of(setting: Setting, plan: StudyPlan, judging: Judging, command: str) 
         design=plan.design, base=plan.base, asked=tuple(plan.asked), rates=tuple(plan.rates),
         looks=declared(judging.looks, len(plan.seeds)), smallest=judging.smallest, splits=judging.splits,
         names=(judging.metric, *(m for m in known if m != judging.metric)), seed=judging.seed,
-        half=len(data.rows["fit"]) // 2, about={"data": data.name, "model": network},
+        half=half_size(len(data.rows["fit"]), data.groups_of("fit")), about={"data": data.name, "model": network},
         facts=facts | ({"command": command} if command else {}), left_out=tuple(plan.left_out),
     )  # fmt: skip
 
