@@ -15,12 +15,10 @@ from .recipe import resolve
 from .reference import reference_recipe
 from .run import versions
 from .study.execute import Setting, run_halves, targets_of
-from .study.tradeoff import Decomposition, cross_entropy, decompose, kohavi_wolpert, squared
+from .study.tradeoff import FORMS, Decomposition, decompose
 
 if TYPE_CHECKING:
     from .data import Data
-
-FORMS = {"squared": squared, "cross-entropy": cross_entropy, "zero-one": kohavi_wolpert}
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def bias_variance(
     began = time.perf_counter()
     predictions, half = run_halves(setting, [resolved], splits, seed, [1.0])
     targets, groups = targets_of(data, "assess"), data.groups_of("assess")
-    names = FORMS if data.task == "classify" else {"squared": squared}
+    names = FORMS if data.task == "classify" else {"squared": FORMS["squared"]}
     forms = {name: decompose(predictions[0], targets, form, groups) for name, form in names.items()}
     network = model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__)
     facts = {

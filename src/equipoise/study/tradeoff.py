@@ -73,7 +73,7 @@ class TradeRow:
 
 
 def half_size(rows: int, groups: Array | None = None) -> int:
-    """Rows of a half: n // 2; where groups stay whole, what both halves have in any case, (n − largest group + 1) // 2."""
+    """Rows of a half: n // 2; where groups stay whole, what both have in any case, (n − largest group + 1) // 2."""
     largest = 1 if groups is None else int(np.unique(groups, return_counts=True)[1].max())
     return (rows - largest + 1) // 2
 
@@ -152,6 +152,10 @@ def domingos(votes: Array, labels: Array) -> tuple[Array, Array]:
 
     main = mode(votes, axis=0).mode
     return (main != labels).astype(float), (votes != main).mean(0)
+
+
+FORMS: dict[str, Form] = {"squared": squared, "cross-entropy": cross_entropy, "zero-one": kohavi_wolpert}
+"""By the loss they split; the last two are of class probabilities."""
 
 
 def decompose(predictions: Array, targets: Array, form: Form = squared, groups: Array | None = None) -> Decomposition:
