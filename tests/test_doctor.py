@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from typing import Any
 
 import jsonschema
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 import equipoise as eq
 from equipoise import probes, schemas
 from equipoise import techniques as T
+from equipoise.cohort import Cohort
 from equipoise.data import Data
 from equipoise.doctor import Course, Diagnosis, diagnose, doctor
 from equipoise.doctor.bench import Bench
+from equipoise.doctor.chart import chart_of
 from equipoise.doctor.diagnose import traced
 from equipoise.doctor.mend import closed, with_proposals
 from equipoise.doctor.watch import Watched, Watcher
@@ -323,25 +326,94 @@ def own_norm() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3), nn.Linear(8, 3))
 
 
-def test_a_look_moves_no_bit(data: Data):
-    cohort = cohort_of([[T.Momentum(), T.Dropout(0.2)]], data, Watched, build=own_norm, epochs=2)
-    bench, net = Bench(cohort, 0), cohort.program.net
-    net.module.eval()
-    torch.manual_seed(4)
-    state = cohort.executor.member(cohort.state, 0)
-    before = bits(state), torch.get_rng_state(), [m.training for m in net.module.modules()]
-    own = {k: v.clone() for k, v in net.module.state_dict().items()}
+class Untouched:
+    """Everything that measuring could move, as it was: training state with batch-norm statistics, the network's own
+    tensors, gradients, modes, hooks and what is held for a pass, and three generators of random numbers."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self.cohort, self.net = cohort, cohort.program.net
+        for i, m in enumerate(self.net.module.modules()):
+            m.training = i % 2 == 0  # a mode of its own each
+        for p in self.net.module.parameters():
+            p.grad = torch.full_like(p, 0.25)
+        torch.manual_seed(4)
+        np.random.seed(4)
+        random.seed(4)
+        self.before = self.now()
+
+    def now(self) -> dict[str, Any]:
+        modules = dict(self.net.module.named_modules())
+        words = np.random.get_state()[1]
+        return {
+            "state": bits(self.cohort.executor.member(self.cohort.state, 0)),
+            "own": bits(dict(self.net.module.state_dict())),
+            "gradients": bits({k: p.grad for k, p in self.net.module.named_parameters()}),
+            "modes": torch.tensor([m.training for m in modules.values()]),
+            "hooks": torch.tensor([len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules.values()]),
+            "backward": torch.tensor([len(m._backward_hooks) for m in modules.values()]),
+            "required": torch.tensor([p.requires_grad for p in self.net.module.parameters()]),
+            "torch": torch.get_rng_state(),
+            "numpy": torch.tensor(np.asarray(words, dtype=np.int64)),
+            "python": torch.tensor(random.getstate()[1]),
+            "enabled": torch.tensor([torch.is_grad_enabled(), self.net.current is None]),
+        }
+
+    def check(self) -> None:
+        now = self.now()
+        assert [k for k in now if not same(now[k], self.before[k])] == []
+        assert all(p.grad is not None for p in self.net.module.parameters())
+
+
+def plain_net() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(inplace=True), nn.Linear(12, 3))
+
+
+NORMED = {"own": (own_norm, [T.Dropout(0.2)]), "technique": (plain_net, [T.BatchNorm(), T.Dropout(0.2)])}
+
+
+def watched_cohort(data: Data, norm: str = "own") -> Cohort:
+    build, entries = NORMED[norm]
+    return cohort_of([[T.Momentum(), *entries]], data, Watched, build=build, epochs=2)
+
+
+@pytest.fixture(scope="module", params=NORMED)
+def seen_training(data: Data, request: pytest.FixtureRequest) -> tuple[Cohort, Any]:
+    cohort = watched_cohort(data, request.param)
+    return cohort, Watcher(cohort, 12, 0).trace()
+
+
+@pytest.mark.parametrize("norm", NORMED)
+def test_a_look_moves_no_bit(data: Data, norm: str):
+    cohort = watched_cohort(data, norm)
+    bench = Bench(cohort, 0)
+    was = Untouched(cohort)
     m = bench.completed(bench.moment(0))
     bench.look(0)
-    bench.constant(state)
+    bench.constant(bench.state)
     m.gradient(m.params)
-    assert same(before[0], cohort.executor.member(cohort.state, 0))
-    assert torch.equal(before[1], torch.get_rng_state())
-    assert before[2] == [v.training for v in net.module.modules()]
-    assert all(torch.equal(v, own[k]) for k, v in net.module.state_dict().items())
-    assert all(p.grad is None for p in net.module.parameters())
-    assert not any(v._forward_hooks or v._forward_pre_hooks for v in net.module.modules())
-    assert net.current is None
+    f = bench.function()
+    f.respond(f.x)
+    f.score({name: torch.zeros(n) for name, n in f.widths.items()})
+    was.check()
+
+
+@pytest.mark.parametrize("norm", NORMED)
+def test_what_is_measured_after_training_moves_no_bit(data: Data, norm: str):
+    cohort = watched_cohort(data, norm)
+    watcher = Watcher(cohort, 12, 0)
+    watcher.train()
+    was = Untouched(cohort)
+    chart_of(watcher.trace())
+    was.check()
+
+
+@pytest.mark.parametrize("name", probes.names())
+def test_no_probe_moves_a_bit(name: str, seen_training: tuple[Cohort, Any]):
+    cohort, trace = seen_training
+    was = Untouched(cohort)
+    probe = probes.find(name)()
+    probe.judge(probe.measure(trace), trace)
+    was.check()
 
 
 def test_the_training_that_is_looked_at_is_the_training(data: Data):

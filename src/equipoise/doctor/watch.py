@@ -19,6 +19,7 @@ from ..probe import Look, Moment, Sizes, Trace
 from ..probes._along import along
 from ..step import Const, Now, Program, State
 from .bench import ROWS, Bench, look_of
+from .observe import untouched
 
 EARLY = 3  # steps after which what starts at zero on purpose has moved
 EVERY = 50  # steps between two looks
@@ -156,7 +157,9 @@ class Watcher:
     def _each(self, rows: Tensor) -> Tensor:
         """Per-example loss of ``rows`` in prediction mode."""
         c = self.cohort
-        return self._losses_of(c.predict(c.state, c.const, select(c.data.x, rows))[0].double().cpu(), rows)
+        with untouched(c.program.net):
+            prediction = c.predict(c.state, c.const, select(c.data.x, rows))[0]
+        return self._losses_of(prediction.double().cpu(), rows)
 
     def _losses_of(self, prediction: Tensor, rows: Tensor) -> Tensor:
         data = self.cohort.data
@@ -173,7 +176,9 @@ class Watcher:
 
     def _updated(self, now: Now) -> Any:
         """Parameters after one more update with the batch of the last step; the run does not take it."""
-        return Single(self.cohort.program)._alone(self.bench.state, self.bench.const, of_run(now, 0))[0]["params"]
+        with untouched(self.cohort.program.net):
+            new, _ = Single(self.cohort.program)._alone(self.bench.state, self.bench.const, of_run(now, 0))
+        return new["params"]
 
     def _batches(self) -> tuple[Any, dict[str, list[Tensor]]]:
         """The first full batches of the first epoch, clean and prepared, and what the hidden layers make of them."""
