@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -72,8 +72,7 @@ class Looks:
         """The two-sided level for this look's own p value and interval that spends ``alpha`` over all looks."""
         if len(self.seeds) == 1:
             return alpha
-        root: Any = brentq(lambda c: self._crossing(c) - alpha, 1e-3, 40.0, xtol=1e-12)
-        return float(2.0 * sps.norm.sf(root * self._steepness(self.now)))
+        return float(2.0 * sps.norm.sf(_boundary(replace(self, now=1), alpha) * self._steepness(self.now)))
 
     def p(self, p: Array) -> Array:
         """Repeated p value: the smallest error rate over all looks at which this look would reject (NaN stays)."""
@@ -99,6 +98,12 @@ class Looks:
             density = reach * weight * (sps.norm.pdf((y[:, None] - x) / sd) / sd @ density)
             x, before = y, t
         return total
+
+
+@cache
+def _boundary(looks: Looks, alpha: float) -> float:
+    root: Any = brentq(lambda c: looks._crossing(c) - alpha, 1e-3, 40.0, xtol=1e-12)
+    return root
 
 
 @dataclass(frozen=True)
