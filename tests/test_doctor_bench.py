@@ -158,6 +158,13 @@ def test_harm_is_a_matter_of_most_seeds():
     assert score.baseline(cases, "autotrainer")["false alarms"].value == 1
 
 
+def test_faults_that_are_half_run_are_left_out():
+    cases = results()
+    short = cases[~((cases.what == "dead units") & (cases.seed == 2))]
+    assert set(score.complete(short).what) == {"plain", "rate low"}
+    assert len(score.complete(cases)) == len(cases)
+
+
 def test_an_interval_over_programs():
     """Ten programs of equal size, five with all hits: the count of drawn hits is binomial(10, ½)."""
     frame = pd.DataFrame({"program": np.repeat(np.arange(10), 4)})
