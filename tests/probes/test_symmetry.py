@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from equipoise.probes.symmetry import diversity
+from equipoise.probes.symmetry import diversity, offset
 
 
 def trained(start: float | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,3 +59,11 @@ def test_by_hand():
 def test_what_is_not_finite_is_no_symmetry():
     assert math.isnan(diversity(torch.tensor([[math.nan, 1.0], [2.0, 3.0]])))
     assert math.isnan(diversity(torch.tensor([[math.inf, 1.0], [2.0, 3.0]])))
+
+
+def test_weights_that_are_not_centred():
+    """U[0, 1) has mean ½ and sd 1/√12: √3, by the midpoints of a thousand bins; a centred start has none."""
+    middle = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    assert abs(offset(middle) - 3**0.5) < 1e-5
+    assert offset(middle - 0.5) < 1e-12
+    assert offset(torch.full((2, 3), 0.1)) > 1e6

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from .. import techniques as T
-from ..probe import Finding, Measure, Probe, Trace, of_unit
+from ..probe import Finding, Measure, Probe, Trace, of_unit, ratio
 
 WEIGHT, GRADIENT, RANK = "diversity of weight rows", "diversity of gradient rows", "rank of the gradient"
+OFFSET = "|mean| of the weights in their sd"
 
 
 def diversity(w: Tensor) -> float:
@@ -20,8 +21,16 @@ def diversity(w: Tensor) -> float:
     return float(((w - w.mean(0)) ** 2).sum()) / total if total != 0 else 0.0
 
 
+def offset(w: Tensor) -> float:
+    """|mean w|/sd w over all weights: 0 for a centred start, √3 for one from U[0, 1), whose units all look the same
+    way; ∞ where all are equal."""
+    w = w.detach().double()
+    return ratio(w.mean().abs(), w.std(correction=0))
+
+
 class Symmetry(Probe):
-    """Are the units of a layer one unit? D(W) of each weight and of its gradient after a few steps.
+    """Are the units of a layer one unit? D(W) of each weight and of its gradient after a few steps; rank of the
+    gradient; and how far from 0 the weights start, |mean|/sd.
 
     D(W) = Σ_j ‖w_j − w̄‖²/Σ_j ‖w_j‖², between 0 (all rows alike) and 1.
 
@@ -41,6 +50,7 @@ class Symmetry(Probe):
                 out.append(self.number(layer.name, diversity(g), GRADIENT, self.threshold))
                 finite = bool(g.isfinite().all())
                 out.append(self.number(layer.name, torch.linalg.matrix_rank(g) if finite else float("nan"), RANK))
+        out += [self.number(layer.name, offset(w), OFFSET) for layer, w, _ in trace.first.weights()]
         return out
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
