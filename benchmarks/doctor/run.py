@@ -74,12 +74,12 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """All of them: healthy ones, strong faults, mild ones; of each seed by seed."""
+    """All of them: healthy ones seed by seed, then strong faults, then mild ones, fault by fault."""
     for seed in SEEDS:
         yield from (Case(p, "healthy", c.name, 0, seed) for p in PROGRAMS for c in CONTROLS if c.befalls(p))
     for severity in (STRONG, MILD):
-        for seed in SEEDS:
-            yield from (Case(p, "fault", f.name, severity, seed) for p in PROGRAMS for f in FAULTS if f.befalls(p))
+        for f in FAULTS:
+            yield from (Case(p, "fault", f.name, severity, s) for p in PROGRAMS if f.befalls(p) for s in SEEDS)
 
 
 @cache

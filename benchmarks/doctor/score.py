@@ -162,10 +162,11 @@ def markdown(table: Frame) -> str:
 def report(cases: Frame) -> str:
     """All tables as text."""
     healthy, fault = cases[cases.kind == "healthy"], cases[cases.kind == "fault"]
+    mean = fault[fault.harmful].groupby("what").found.mean().mean()
     head = (
         f"{cases.program.nunique()} programs, {len(healthy)} healthy runs, {len(fault)} with a fault, of which "
-        f"{int(fault.harmful.sum())} are harmful; recall averaged over faults "
-        f"{fault[fault.harmful].groupby('what').found.mean().mean():.3f}; {cases.seconds.sum():.0f} s of processor time."
+        f"{int(fault.harmful.sum())} are harmful; recall averaged over the faults {mean:.3f}. "
+        f"{cases.seconds.sum():.0f} s of processor time."
     )
     rows: list[dict[str, Any]] = [{"figure": k, "share [95 %]": str(v)} for k, v in summary(cases).items()]
     rows += [
