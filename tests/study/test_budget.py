@@ -21,7 +21,7 @@ SIZE = Size(steps=100, half_steps=50, epochs=10, scores=300, data=1_000_000)
 
 def step(run_seconds: float) -> Step:
     """A step of a run that takes so long in all."""
-    return Step(run_seconds / SIZE.steps, 0.0, 1, 1, Footprint(params=4000, buffers=0, own=8000, saved=50_000))
+    return Step(run_seconds / SIZE.steps, 0.0, 1, 1, 1, Footprint(params=4000, buffers=0, own=8000, saved=50_000))
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ class TestCosts:
         assert got.run_seconds == pytest.approx(10.0 + 5.0)
 
     def test_memory_is_data_stack_and_scores(self, plan: StudyPlan) -> None:
-        at = replace(step(1.0), stack=24)
+        at = replace(step(1.0), cohort=24, stack=24)
         got = priced(plan, SIZE, at, 2).megabytes * 1e6
-        assert got == pytest.approx(1_000_000 + at.footprint.training(24) + 144 * 8 * 300)
+        assert got == pytest.approx(1_000_000 + at.footprint.training(24, 24) + 144 * 8 * 300)
 
     def test_precision_is_that_of_the_family(self, plan: StudyPlan) -> None:
         got, want = priced(plan, SIZE, step(1.0), 2), precision(plan.design.weights[0], 3, 1.0, family=12)

@@ -86,11 +86,12 @@ class Costs:
     def lines(self) -> list[str]:
         rates = f" × {self.rates} rates" if self.rates > 1 else ""
         halves = f" + {self.halves} on halves" if self.halves else ""
+        together = f"in stacks of {self.stack}" if self.stack > 1 else "one by one"
         resolution = "every combination" if self.resolution == "full" else f"resolution {self.resolution}"
         return [
             f"plan: {self.design}, {resolution}: {self.configurations} configurations × {self.seeds} "
             f"seeds{rates}{halves} + {CONFIRMING} to confirm = {self.runs} runs, {self.run_steps:,} run-steps",
-            f"plan: about {duration(self.seconds)} in all if run eagerly, in stacks of {self.stack} (compiling, where "
+            f"plan: about {duration(self.seconds)} in all if run eagerly, {together} (compiling, where "
             f"it repays, takes less), and {_size(self.megabytes)} at the peak",
             self.product(),
             f"plan: an effect of {self.detectable:.2f} σ is found with probability .80"
@@ -156,7 +157,6 @@ def priced(plan: StudyPlan, size: Size, step: Step, splits: int) -> Costs:
     scoring = size.epochs * step.scoring
     found = precision(plan.design.weights[0], s, 1.0, family=len(plan.design.weights))
     kept = n * s * rates * 8 * size.scores
-    stacks = step.footprint.training(step.stack)
     run_seconds = size.steps * step.seconds + scoring
     small = next(iter(smaller(plan.design)), None)
     return Costs(
@@ -170,7 +170,7 @@ def priced(plan: StudyPlan, size: Size, step: Step, splits: int) -> Costs:
         run_steps=run_steps,
         seconds=run_steps * step.seconds + (whole + halves) * scoring,
         run_seconds=run_seconds,
-        megabytes=(size.data + stacks + kept) / 1e6,
+        megabytes=(size.data + step.memory + kept) / 1e6,
         stack=step.stack,
         detectable=found.mde,
         half_width=found.half_width,

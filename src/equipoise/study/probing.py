@@ -55,21 +55,29 @@ class Footprint:
         """Peak bytes of a step of one run, its state included."""
         return self.state + self.step(1)
 
-    def training(self, runs: int) -> float:
-        """Peak bytes of training ``runs`` runs in a stack: states now, at the epoch's start, and kept."""
-        return 3 * runs * self.state + self.step(runs)
+    def training(self, cohort: int, at_once: int) -> float:
+        """Peak bytes of training a cohort, ``at_once`` runs at a time: states now, at the epoch's start, and kept; the
+        step of those at once, and the new states of the others."""
+        return (4 * cohort - at_once) * self.state + self.step(at_once)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A measured step. ``seconds``: per run of a step as the study would run it, in stacks of ``stack`` runs, timed on
-    ``timed`` of them; ``scoring``: seconds per run and epoch on `stop`; ``footprint``: memory of one run."""
+    """A measured step. ``seconds``: per run of a step as the study would run it, in cohorts of ``cohort`` runs,
+    ``stack`` of them at once, timed on ``timed`` of them; ``scoring``: seconds per run and epoch on `stop`;
+    ``footprint``: memory of one run."""
 
     seconds: float
     scoring: float
+    cohort: int
     stack: int
     timed: int
     footprint: Footprint
+
+    @property
+    def memory(self) -> float:
+        """Peak bytes of training one cohort."""
+        return self.footprint.training(self.cohort, self.stack)
 
 
 def measured(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options: Options, runs: int) -> Step:
@@ -84,11 +92,11 @@ def measured(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options
     patient = seconds * size * (STEPS + 1) < PATIENCE
     some = _cohort(model, recipe, data, schedule, options, size if patient else min(size, 2)) if size > 1 else one
     if isinstance(some.executor, Single):
-        return Step(seconds, _scoring(one), 1, 1, footprint)
+        return Step(seconds, _scoring(one), size, 1, 1, footprint)
     if not patient:
-        return Step(seconds, _scoring(one), size, 1, footprint)
+        return Step(seconds, _scoring(one), size, size, 1, footprint)
     at_once = some.pieces.runs or size  # where memory is short, a stack is trained in pieces
-    return Step(_stepping(some) / size, _scoring(some) / size, at_once, size, footprint)
+    return Step(_stepping(some) / size, _scoring(some) / size, size, at_once, size, footprint)
 
 
 def alone(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options: Options) -> tuple[float, Footprint]:
