@@ -66,9 +66,10 @@ class ByHand:
         moments = [torch.zeros_like(params) for _ in range(1 if case.optimizer == "nesterov" else 2)]
         buffers = dict(self.model.named_buffers())
         held = torch.cat([buffers[k].flatten() for k in self.stats]) if self.stats else torch.zeros(1, device=DEVICE)
-        self.state = (params, *moments, held)
-        masks = [torch.ones(s.numel()) if len(s) > 1 else torch.zeros(s.numel()) for s in self.names.values()]
-        self.decays = torch.cat(masks).to(DEVICE)
+        # which parameters decay: carried along, because a constant cannot stand in the body of a scan
+        masks = [torch.full((s.numel(),), float(len(s) > 1)) for s in self.names.values()]
+        decays = torch.cat(masks).to(DEVICE) if case.optimizer == "adamw" else torch.zeros(1, device=DEVICE)
+        self.state = (params, *moments, held, decays)
 
     def views(self, flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
         parts = flat.split([s.numel() for s in shapes.values()])
@@ -91,7 +92,7 @@ class ByHand:
     def step(self, *args: Tensor) -> tuple[Tensor, ...]:
         """(parameters, moments…, statistics, x, y, keys, step number) → (new state…, loss)."""
         *state, x, y, key, t = args
-        flat, moments, held = state[0].detach().requires_grad_(), state[1:-1], state[-1].clone()
+        flat, moments, held, decays = state[0].detach().requires_grad_(), state[1:-2], state[-2].clone(), state[-1]
         buffers = dict(self.model.named_buffers())
         s = self.views(held, {k: buffers[k].shape for k in self.stats}) if self.stats else {}
         with torch.enable_grad():
@@ -100,11 +101,11 @@ class ByHand:
         p, rate = state[0], self.case.rate
         if self.case.optimizer == "nesterov":
             v = MOMENTUM * moments[0] + g
-            return p - rate * (g + MOMENTUM * v), v, held, loss.detach()
+            return p - rate * (g + MOMENTUM * v), v, held, decays.clone(), loss.detach()
         m, v = BETA1 * moments[0] + (1 - BETA1) * g, BETA2 * moments[1] + (1 - BETA2) * g * g
         size = torch.sqrt(v / (1 - torch.exp(math.log(BETA2) * t))) + DELTA
-        new = p * (1 - rate * DECAY * self.decays) - rate * (m / (1 - torch.exp(math.log(BETA1) * t))) / size
-        return new, m, v, held, loss.detach()
+        new = p * (1 - rate * DECAY * decays) - rate * (m / (1 - torch.exp(math.log(BETA1) * t))) / size
+        return new, m, v, held, decays.clone(), loss.detach()
 
     def blocks(self, k: int) -> Iterator[tuple[Tensor, ...]]:
         """An epoch in blocks of k batches: x, y, keys, step numbers, each with a leading axis k."""

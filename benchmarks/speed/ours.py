@@ -68,8 +68,8 @@ class _Ticks(Tracker):
 
 
 def trained(case: Case, recipes: Sequence[list[Technique]], options: dict[str, Any]) -> Gate:
-    """All cores are offered; how many a run or a cohort takes is the library's choice."""
-    kind, threads = data(case.name), os.cpu_count() or 1
+    """One run gets the threads of the bare loop, a cohort all cores; how many it takes is the library's choice."""
+    kind, threads = data(case.name), case.threads if len(recipes) == 1 else os.cpu_count() or 1
     members = [Member(resolve(r, kind.task), i) for i, r in enumerate(recipes)]
     schedule, chosen = Schedule(FOREVER, case.batch), Options(**{"threads": threads, "progress": False, **options})
     build = lambda: case.build(False)  # noqa: E731

@@ -25,6 +25,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--part", choices=PARTS, action="append", help="only this part (may be repeated)")
     p.add_argument("--end-to-end", action="store_true", help="cold start to trained model: auto, always, never")
     p.add_argument("--quick", action="store_true", help="3 short blocks instead of 7")
+    p.add_argument("--only", action="append", default=[], help="only variants whose name holds this (may be repeated)")
     p.add_argument("--suffix", default="", help="of the names of the result files, as -h200")
     p.add_argument("--tables", action="store_true", help="measure nothing, print the tables of what is there")
     return p.parse_args()
@@ -40,27 +41,27 @@ def wanted(a: argparse.Namespace) -> list[str]:
     return [*chosen, *(["endtoend"] if a.end_to_end else [])]
 
 
-def measured(what: str, blocks: int, seconds: float, suffix: str) -> None:
-    path = RESULTS / f"{what.replace(':', '-')}{suffix}.json"
+def measured(what: str, a: argparse.Namespace) -> None:
+    blocks, seconds = (3, 0.3) if a.quick else (7, 1.5)
+    path = RESULTS / f"{what.replace(':', '-')}{a.suffix}.json"
     paths = [str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
     backend = {"keras": "torch", "jax": "jax"}.get(what.partition(":")[2], "")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), "TF_CPP_MIN_LOG_LEVEL": "3"}
     env |= {"KERAS_BACKEND": backend} if backend else {}
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "worker.py"), what, str(blocks), str(seconds), str(path)],
-        check=False, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-W", "ignore", str(HERE / "worker.py"), what, str(blocks), str(seconds), str(path), *a.only],
+        check=False, env=env, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    ended = "" if done.returncode == 0 else f" FAILED: {(done.stderr.strip().splitlines() or [''])[-1]}"
+    ended = "" if done.returncode == 0 else " FAILED"
     print(f"{what}: {time.perf_counter() - began:.0f} s{ended}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     a = arguments()
     RESULTS.mkdir(exist_ok=True)
-    blocks, seconds = (3, 0.3) if a.quick else (7, 1.5)
     for what in wanted(a):
-        measured(what, blocks, seconds, a.suffix)
+        measured(what, a)
     from table import tables
 
     text = tables(RESULTS, a.suffix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -49,10 +50,15 @@ def clocked(run: Callable[[int], None], epochs: int) -> float:
     return time.perf_counter() - began
 
 
-def alternate(variants: Sequence[Variant], steps: int, blocks: int, seconds: float) -> dict[str, Any]:
-    """Every variant in every block, in an order that turns; ``steps`` of an epoch. The first variant is the anchor."""
+def alternate(
+    variants: Sequence[Variant], steps: int, blocks: int, seconds: float, save: Callable[[dict[str, Any]], None]
+) -> None:
+    """Every variant in every block, in an order that turns; ``steps`` of an epoch. The first variant is the anchor.
+    ``save`` gets the result after each block."""
     timed, failed = [], {}
     for v in variants:
+        print(f"  {v.name}", end="", file=sys.stderr, flush=True)
+        since = time.perf_counter()
         try:
             began = time.perf_counter()
             run = v.start()
@@ -64,13 +70,14 @@ def alternate(variants: Sequence[Variant], steps: int, blocks: int, seconds: flo
             timed.append(t)
         except Exception as e:
             failed[v.name] = f"{type(e).__name__}: {(str(e).strip().splitlines() or [''])[0][:200]}"
+        print(f": {failed.get(v.name) or f'{time.perf_counter() - since:.0f} s'}", file=sys.stderr, flush=True)
     for b in range(blocks):
         for i in range(len(timed)):
             t = timed[(i + b) % len(timed)]
             done, cpu = t.epochs * steps * t.variant.runs, time.process_time()
             t.seconds.append(clocked(t.run, t.epochs) / done)
             t.computed.append((time.process_time() - cpu) / done)
-    return {"rows": [_row(t, timed[0]) for t in timed], "not measured": failed}
+        save({"rows": [_row(t, timed[0]) for t in timed], "not measured": failed})
 
 
 def _row(t: Timed, anchor: Timed) -> dict[str, Any]:

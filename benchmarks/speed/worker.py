@@ -6,66 +6,73 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-def line(name: str, group: str, blocks: int, seconds: float) -> dict[str, Any]:
+def line(name: str, group: str, blocks: int, seconds: float, path: Path, only: list[str]) -> None:
     """One case, one group of variants that can live in one process; the bare loop is in each."""
     import torch
-    from bare import bare, scanned, whole_step
+    from bare import bare
     from cases import CASES, flops
     from timing import alternate, machine, peak
 
     case = CASES[name]
     before = machine()
     top = {str(d).removeprefix("torch."): peak(case.threads, d) for d in (torch.float32, torch.bfloat16)}
-    variants = [bare(case)]
+    variants = [v for v in _variants(case, group) if not only or any(word in v.name for word in only)]
+    facts = {"case": name, "group": group, "threads": case.threads, "batch": case.batch, "flops": flops(name)}
+
+    def save(found: dict[str, Any]) -> None:
+        for row in found["rows"]:
+            kind = "bfloat16" if row["precision"] in ("auto", "bfloat16") and "bfloat16" in row["note"] else "float32"
+            row["share of peak"] = flops(name) / (row["microseconds"] * 1e-6) / top[kind]
+        write(path, {**facts, "peak": top, "machine": {**before, "load after": machine()["load"]}, **found})
+
+    alternate([bare(case), *variants], case.batches, blocks, seconds, save)
+
+
+def _variants(case: Any, group: str) -> list[Any]:
     if group == "ours":
         import ours
+        from bare import scanned, whole_step
 
-        by_hand = [scanned(case, 64)] if name == "c" else [whole_step(case)]
-        variants += [*by_hand, *ours.variants(case)]
-    elif group == "peers":
+        return [scanned(case, 64) if case.name == "c" else whole_step(case), *ours.variants(case)]
+    if group == "peers":
         import peers
 
-        variants += peers.variants(case)
-    elif group == "jax":
-        import jax_peers
-        import ours
+        return peers.variants(case)
+    import jax_peers
 
-        variants += [ours.single(case), *jax_peers.jax_variants(case)]
-    else:
-        import jax_peers
+    if group == "keras":
+        return jax_peers.keras_torch(case)
+    import ours
 
-        variants += jax_peers.keras_torch(case)
-    found = alternate(variants, case.batches, blocks, seconds)
-    for row in found["rows"]:
-        kind = "bfloat16" if row["precision"] in ("auto", "bfloat16") and "bfloat16" in row["note"] else "float32"
-        row["share of peak"] = flops(name) / (row["microseconds"] * 1e-6) / top[kind]
-    facts = {"case": name, "group": group, "threads": case.threads, "batch": case.batch, "flops": flops(name)}
-    return {**facts, "peak": top, "machine": {**before, "load after": machine()["load"]}, **found}
+    return [ours.single(case), *jax_peers.jax_variants(case)]
 
 
-def part(name: str, blocks: int, seconds: float) -> dict[str, Any]:
+def part(name: str, blocks: int, seconds: float, path: Path) -> None:
     from importlib import import_module
 
     from timing import machine
 
     before = machine()
     found = import_module(name).measure(blocks, seconds)
-    return {"part": name, "machine": {**before, "load after": machine()["load"]}, **found}
+    write(path, {"part": name, "machine": {**before, "load after": machine()["load"]}, **found})
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    path.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 def main() -> None:
-    what, blocks, seconds, path = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+    what, blocks, seconds, path, *only = sys.argv[1:]
     warnings.filterwarnings("ignore")
     name, _, group = what.partition(":")
-    make: Callable[[], dict[str, Any]] = (
-        (lambda: line(name, group, blocks, seconds)) if group else (lambda: part(name, blocks, seconds))
-    )
-    Path(path).write_text(json.dumps(make(), indent=1), encoding="utf-8")
+    if group:
+        line(name, group, int(blocks), float(seconds), Path(path), only)
+    else:
+        part(name, int(blocks), float(seconds), Path(path))
     sys.stdout.flush()
     os._exit(0)  # training threads wait at their gates
 
