@@ -52,6 +52,8 @@ def _show(found: dict[str, Any], flags: dict[str, Any], path: Path | None) -> No
         print(f"{path / 'doctor.html'} draws them by layer and by step")
     if "mended" in found:
         print(_mended(found["mended"]))
+    elif flags["fix"] and found["findings"]:
+        print("no first cause proposes anything that can be tried")
 
 
 def _mended(m: dict[str, Any]) -> str:
