@@ -89,6 +89,8 @@ def run(cases: int, seconds: float, first: int, only: str = "") -> tuple[dict[st
                     failures.append(failure)
                     print(failure, file=sys.stderr, flush=True)
         turn += 1
+        done = sum(t.total() for t in tally.values())
+        print(f"{done} cases, {len(failures)} failed, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return tally, failures
 
 

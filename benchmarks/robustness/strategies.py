@@ -89,7 +89,7 @@ def recipe_bytes(draw: Any) -> bytes:
         b"&a [*a]\n",
         b"%YAML 9\n",
         b"--- 1\n--- 2\n",
-        b"[" * 3000,
+        b"[" * 1200,
     ]
     return draw(mostly(st.just(text), spliced(text) | st.sampled_from(tags).map(lambda t: t + text), 50))
 
