@@ -4,7 +4,8 @@
 
 Each is one call of `eq.study`, without the half-splits of the bias-variance trade: 3,000 images to fit, 750 to assess,
 4 paired seeds, three learning rates, each arm at its own best one, and what it recommends confirmed on ten fresh seeds
-and the test rows. The set-ups and what was expected of them were written down beforehand; a trial of one epoch changed none.
+and the test rows. The set-ups and what was expected of them were written down beforehand; a trial of one epoch changed
+none.
 
 *mixup*: where 40 % of the fit labels are wrong, MixUp(8) pays (Zhang et al. 2018, table 2). *batch norm*: it pays on
 the 3×100 sigmoid network of Ioffe and Szegedy (2015, §4.1). *depth*: He pays against Xavier on a ReLU network of 30
