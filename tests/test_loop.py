@@ -1,0 +1,157 @@
+"""Steps as one compiled loop: what the eager steps give, in any pieces, parts and threads; kept; never in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from equipoise import Data, Options, native
+from equipoise import techniques as T
+from equipoise.cohort import Cohort
+from equipoise.compiling import can_compile
+from equipoise.executor import Executor, Single, Stack
+from equipoise.feed import Schedule
+from equipoise.plan import Member, group
+from equipoise.programs import make_program
+from equipoise.recipe import Recipe, resolve
+from equipoise.technique import Technique
+from equipoise.tracing import over_steps, split_scalars, trace
+
+needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no compiler is installed")
+RICH = (T.BatchNorm(), T.Dropout(0.2), T.L2(1e-3), T.MixUp(0.2), T.Cosine(), T.AdamW(1e-2, decay=0.0))
+ALWAYS = Options(compile="always", threads=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One cache for the tests of this file, empty at its start."""
+    with pytest.MonkeyPatch.context() as patch:
+        where = tmp_path_factory.mktemp("cache")
+        patch.setenv("EQUIPOISE_CACHE", str(where))
+        yield where
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(240, 6, generator=generator)
+    return Data(x, (x[:, 0] > 0).long())
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def cohort_of(data: Data, runs: int, executor: type[Executor] = Stack, entries: tuple[Technique, ...] = RICH) -> Cohort:
+    members = [Member(resolve(Recipe(*entries), data.task), seed) for seed in range(runs)]
+    [(techniques, _)] = group(members)
+    program = make_program(model, techniques, members[0], data, ALWAYS)
+    return Cohort(program, members, data, Schedule(4, 12), executor)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def compiled(data: Data) -> Cohort:
+    """Three runs in parts of two: the second part is filled up. It lends its compiled code to the others."""
+    cohort = cohort_of(data, 3)
+    assert cohort.compile(ALWAYS, part=2) > 0 and cohort.compiled, cohort.why
+    return cohort
+
+
+def lent(compiled: Cohort, data: Data, threads: int = 1, pace: int = 1000) -> Cohort:
+    """A fresh cohort of the same program with the code of ``compiled``."""
+    cohort = Cohort(compiled.program, compiled.members, data, compiled.schedule, Stack)
+    block, _ = next(cohort.feed.blocks(0, [1.0] * 3))
+    cohort.executor.compile(cohort.state, cohort.const, block, 2, threads)
+    cohort.executor._pace = pace
+    return cohort
+
+
+def leaves(cohort: Cohort) -> list[Tensor]:
+    return pytree.tree_leaves(cohort.state)
+
+
+@needs_compiler
+def test_a_loop_gives_what_the_eager_steps_give(compiled: Cohort, data: Data) -> None:
+    eager, looped = Cohort(compiled.program, compiled.members, data, compiled.schedule, Stack), lent(compiled, data)
+    for c in (eager, looped):
+        assert c.train_epoch() and c.train_epoch()
+    for a, b in zip(leaves(eager), leaves(looped), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    for a, b in zip(eager.runs, looped.runs, strict=True):
+        assert a.history[-1]["loss"] == pytest.approx(b.history[-1]["loss"], rel=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("threads", "pace"), [(2, 1000), (1, 1), (2, 5)])
+def test_threads_and_pieces_do_not_move_a_bit(compiled: Cohort, data: Data, threads: int, pace: int) -> None:
+    plain, other = lent(compiled, data), lent(compiled, data, threads, pace)
+    for c in (plain, other):
+        assert c.train_epoch()
+    assert all(torch.equal(a, b) for a, b in zip(leaves(plain), leaves(other), strict=True))
+
+
+@needs_compiler
+@pytest.mark.parametrize("steps", [1, 5, 11])
+def test_going_on_inside_a_block_moves_no_bit(
+    compiled: Cohort, data: Data, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("equipoise.executor.CALL", 0.0)  # one step a call, however fast it is
+    whole, first, second = (lent(compiled, data, pace=1) for _ in range(3))
+    assert whole.train_epoch()
+    asked = iter([False] * (steps - 1) + [True])
+    assert not first.train_epoch(lambda: next(asked)) and first.step == steps
+    second.load_state_dict(first.state_dict())
+    assert second.train_epoch()
+    assert all(torch.equal(a, b) for a, b in zip(leaves(whole), leaves(second), strict=True))
+
+
+@needs_compiler
+def test_code_is_kept_and_found_again(compiled: Cohort, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process would have no program and no library in memory."""
+    monkeypatch.setattr(native, "_loaded", {})
+    monkeypatch.setattr(native, "_build", lambda *_: pytest.fail("it was built before"))
+    cohort = cohort_of(data, 3)
+    assert cohort.compile(ALWAYS, part=2) > 0 and cohort.compiled, cohort.why
+
+
+def test_what_cannot_be_compiled_is_trained_eagerly(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(native, "_build", refuse)
+    cohort = cohort_of(data, 1, Single, (T.SGD(0.1),))
+    cohort.compile(ALWAYS)
+    assert not cohort.compiled and "could not be compiled (no such operator): eager" in cohort.why
+    assert cohort.train_epoch()
+
+
+def test_a_cache_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path))
+    assert native.folder() == tmp_path / "loops"
+    monkeypatch.setattr("os.getuid", lambda: 1 << 20)
+    with pytest.raises(RuntimeError, match="belongs to another user"):
+        native.folder()
+
+
+def test_scalars_are_split_off_and_nothing_else_changes() -> None:
+    """w ← w·(1 − rate·decay) + t²·x: the factor and the square are scalars; only these two enter the body."""
+
+    def step(w: Tensor, decay: Tensor, rate: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return w * (1 - rate * decay) + t**2 * x
+
+    args = (torch.randn(5), torch.tensor(0.1), torch.tensor(0.3), torch.tensor(3.0), torch.randn(5))
+    graph, _ = trace(step, args)
+    split = split_scalars(graph, [1, 2, 3], 4)
+    given = split.scalars(*args[1:4])
+    assert split.values == 2 and given[0] == pytest.approx(0.97) and given[1] == 9.0
+    torch.testing.assert_close(split.body(*args, *given)[0], step(*args))
+
+    rates, times = torch.tensor([0.3, 0.2, 0.1]), torch.tensor([3.0, 4.0, 5.0])
+    many = over_steps(split.scalars, [False, True, True], [args[1], rates, times])(args[1], rates, times)
+    torch.testing.assert_close(many[0], 1 - rates * 0.1)
+    torch.testing.assert_close(many[1], times**2)
