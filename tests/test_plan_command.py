@@ -30,14 +30,9 @@ def test_a_plan_tells_time_memory_and_what_it_could_detect(capsys: pytest.Captur
     code, out, err = study(capsys, "--plan", "--with", "Dropout(0.5)", "--without", "Standardize", "--seeds", "4")
     assert (code, err) == (0, "") and not Path("runs").exists()
     assert "16 configurations × 4 seeds × 3 rates + 64 on halves + 20 to confirm = 276 runs" in out
-    for part in (
-        "run-steps",
-        "MB at the peak",
-        "found with probability .80",
-        "16 × 4 × 3 × ",
-        "divergence: CrossEntropy",
-    ):
-        assert part in out, part
+    told = ("run-steps", "MB at the peak", "found with probability .80", "16 × 4 × 3 × ", "divergence: CrossEntropy")
+    assert all(part in out for part in told)
+    assert "a step of one run alone, against all off: Dropout × " not in out and "all off: BatchNorm × " in out
 
 
 def test_warnings_are_told_before_anything_is_trained(capsys: pytest.CaptureFixture[str]) -> None:

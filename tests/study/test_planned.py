@@ -6,11 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from equipoise import techniques as T
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
+from equipoise.feed import Schedule
 from equipoise.plan import Options
+from equipoise.study.costs import by_technique, told
 from equipoise.study.design import Design, Factor, make_design
 from equipoise.study.planned import prepare, risks
 
@@ -63,6 +66,19 @@ def test_declared_interactions_lie_in_classes_of_their_own(name: str, seed: int)
     for j, k in design.interactions:  # and clear of every main effect
         assert (main.T @ (main[:, j] * main[:, k]) == 0).all()
         assert "×" in design.aliases[f"{design.rows[j]}×{design.rows[k]}"]  # what it shares its class with is named
+
+
+def test_what_each_technique_costs_by_itself(digits: Data) -> None:
+    """Two moments more: Adam against SGD; the dimension of time is not asserted but for its sign."""
+    plan = prepare("mlp(hidden=(8,))", [T.SGD(0.1)], digits, "SGD(0.1)|AdamW,Dropout")
+    rows = by_technique(plan, digits, "mlp(hidden=(8,))", Schedule(1, 16), FAST)
+    assert [r["technique"] for r in rows] == list(plan.design.rows)
+    assert all(r["step seconds on"] > 0 < r["step seconds off"] for r in rows)
+    adam, dropout = rows
+    params = sum(v.numel() for v in (torch.empty(64, 8), torch.empty(8), torch.empty(8, 10), torch.empty(10)))
+    assert adam["bytes on"] - adam["bytes off"] >= 2 * 4 * params  # two moments in float32
+    assert dropout["bytes off"] == adam["bytes off"] < dropout["bytes on"]  # the masks
+    assert told(rows).startswith("plan: a step of one run alone, against all off: optimizer[AdamW()] × ")
 
 
 class TestSeveralLevels:

@@ -24,8 +24,11 @@ class Arranged:
     budget: list[str]
 
     def lines(self) -> list[str]:
+        from ..study.costs import told
+
         notes = [f"note: {n}" for n in self.plan.left_out]
-        return [*notes, *(f"warning: {w}" for w in self.warnings), *self.budget, *self.costs.lines()]
+        warnings = [f"warning: {w}" for w in self.warnings]
+        return [*notes, *warnings, *self.budget, *self.costs.lines(), told(self.plan.costs)]
 
 
 def arranged(s: setting.Setting, flags: dict[str, Any], options: Options) -> Arranged:
@@ -33,7 +36,7 @@ def arranged(s: setting.Setting, flags: dict[str, Any], options: Options) -> Arr
     from ..feed import Schedule
     from ..study import prepare
     from ..study.budget import MOST_SEEDS, seconds_of, within
-    from ..study.costs import fullest, priced, sizes
+    from ..study.costs import by_technique, fullest, priced, sizes
     from ..study.planned import risks
     from ..study.probing import measured
 
@@ -45,6 +48,7 @@ def arranged(s: setting.Setting, flags: dict[str, Any], options: Options) -> Arr
     warnings = risks(plan, s.model, s.data, flags["batch_size"], options)
     step = measured(s.model, fullest(plan), s.data, schedule, options, plan.design.configurations * len(plan.seeds))
     size = sizes(s.data, schedule)
+    plan.costs = by_technique(plan, s.data, s.model, schedule, options)
     if budget is None:
         return Arranged(plan, splits, priced(plan, size, step, splits), warnings, [])
     choice = within(budget, plan, size, step, splits, MOST_SEEDS if seeds is None else seeds)
@@ -61,6 +65,6 @@ def plan_command(data: str, flags: dict[str, Any]) -> None:
     decided = checklist(found.plan, s.data, s.model, s.epochs)
     if flags["json_"]:
         beside = {"checklist": decided, "warnings": found.warnings, "notes": found.plan.left_out}
-        show.emit_json({**found.costs.to_dict(), **beside, "budget": found.budget})
+        show.emit_json({**found.costs.to_dict(), **beside, "budget": found.budget, "techniques": found.plan.costs})
     else:
         show.lines(["The problem, as it is set up:", *(f"  {k}: {v}" for k, v in decided.items()), *found.lines()])

@@ -135,6 +135,13 @@ def by_technique(plan: StudyPlan, data: Data, model: Any, schedule: Schedule, op
     return rows
 
 
+def told(rows: list[dict[str, Any]]) -> str:
+    """One line of `by_technique`."""
+    ratio = lambda r, of: f"× {r[f'{of} on'] / r[f'{of} off']:.2f}"  # noqa: E731
+    each = [f"{r['technique']} {ratio(r, 'step seconds')} time, {ratio(r, 'bytes')} memory" for r in rows]
+    return f"plan: a step of one run alone, against all off: {'; '.join(each)}"
+
+
 def fullest(plan: StudyPlan) -> Any:
     """The arm with the most techniques in it: no run costs more."""
     return max(plan.arms, key=len)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import metrics
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class StudyPlan:
-    """A study before anything is trained."""
+    """A study before anything is trained. ``costs``: what each technique costs by itself, where that was measured
+    (`costs.by_technique`)."""
 
     asked: list[Question]
     base: Recipe
@@ -32,6 +33,7 @@ class StudyPlan:
     seeds: list[int]
     rates: tuple[float, ...]
     left_out: list[str]
+    costs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def prepare(
