@@ -20,7 +20,7 @@ from equipoise.plan import Member, group
 from equipoise.programs import make_program
 from equipoise.recipe import Recipe, resolve
 from equipoise.technique import Technique
-from equipoise.tracing import over_steps, split_scalars, trace
+from equipoise.tracing import over_steps, split_small, trace
 
 needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no compiler is installed")
 RICH = (T.BatchNorm(), T.Dropout(0.2), T.L2(1e-3), T.MixUp(0.2), T.Cosine(), T.AdamW(1e-2, decay=0.0))
@@ -146,12 +146,12 @@ def test_scalars_are_split_off_and_nothing_else_changes() -> None:
 
     args = (torch.randn(5), torch.tensor(0.1), torch.tensor(0.3), torch.tensor(3.0), torch.randn(5))
     graph, _ = trace(step, args)
-    split = split_scalars(graph, [1, 2, 3], 4)
-    given = split.scalars(*args[1:4])
+    split = split_small(graph, [1, 2, 3], 4)
+    given = split.small(*args[1:4])
     assert split.values == 2 and given[0] == pytest.approx(0.97) and given[1] == 9.0
     torch.testing.assert_close(split.body(*args, *given)[0], step(*args))
 
     rates, times = torch.tensor([0.3, 0.2, 0.1]), torch.tensor([3.0, 4.0, 5.0])
-    many = over_steps(split.scalars, [False, True, True], [args[1], rates, times])(args[1], rates, times)
+    many = over_steps(split.small, [False, True, True], [args[1], rates, times])(args[1], rates, times)
     torch.testing.assert_close(many[0], 1 - rates * 0.1)
     torch.testing.assert_close(many[1], times**2)

@@ -60,7 +60,7 @@ class Executor:
         key = (self.kind, part, rows, inside, self.program.gates_open)
         if self.program.device.type == "cpu":
             self._rows = rows
-            self._loop = self._kept(key, lambda: Loop(self._part_step, *first, part, inside))
+            self._loop = self._kept(key, lambda: Loop(self._part_step, *first, inside))
         else:
             self._graphs[rows] = self._kept(key, lambda: Compiled(self._part_step, (*first[:2], at_step(first[2], 0))))
 

@@ -15,30 +15,29 @@ from torch.utils import _pytree as pytree
 
 from .native import Native, built
 from .step import MOVING, Const, Now, State, at_step
-from .tracing import over_steps, split_scalars, trace
+from .tracing import over_steps, split_small, trace
 
 FIXED = tuple(f for f in Now._fields if f not in MOVING)
-SCALARS = ("rate", "t", "host")  # moving inputs that may be one number per run and step
+SMALL = ("rate", "t", "host", "keys")  # moving inputs whose consequences are computed beforehand where they are small
+PER_ROW = 8  # numbers for a row of the batch that count as small
 
 
 class Loop:
-    """``loop(state, const, block, scalars) → state, losses`` for blocks of one batch size."""
+    """``loop(state, const, block) → state, losses`` for blocks of one batch size."""
 
-    def __init__(
-        self, step: Callable[..., Any], state: State, const: Const, block: Now, runs: int = 1, threads: int = 1
-    ) -> None:
-        """``step(state, const, now)``; ``block``: an example; ``runs``: how many share each leaf; ``threads``: used
-        inside of the loop."""
+    def __init__(self, step: Callable[..., Any], state: State, const: Const, block: Now, threads: int = 1) -> None:
+        """``step(state, const, now)``; ``block``: an example; ``threads``: used inside of the loop."""
         state_leaves, self._state = pytree.tree_flatten(state)
         leaves = [state_leaves, pytree.tree_leaves(const), _fixed(block), pytree.tree_leaves(_moving(block))]
         self._n = [len(part) for part in leaves]
         now = at_step(block, 0)
         args = (state, const, _fixed(now), _moving(now))
         graph, _ = trace(lambda s, c, f, m: step(s, c, Now(**dict(zip(FIXED, f, strict=True)), **m)), args)
-        self._split = split_scalars(graph, self._sources(const, args[-1], 4 * runs), 4 * runs)
-        self._scalars: dict[int, GraphModule] = {}  # by number of steps
+        largest = PER_ROW * now.rows.numel()
+        self._split = split_small(graph, self._sources(const, args[-1], largest), largest)
+        self._small: dict[int, GraphModule] = {}  # by number of steps
         example = [*leaves[0], *leaves[1], *leaves[2], *(_at_least_two(v) for v in leaves[3])]
-        given = [_at_least_two(v) for v in self._run_scalars(example)]
+        given = [_at_least_two(v) for v in self._run_small(example)]
         body = _Body(self._split.body, self._n)
         self._native: Native = built(body, [*example, *given], self._steps_axis(), threads)
 
@@ -48,20 +47,20 @@ class Loop:
         clock = range(self._n[0] + self._n[1], sum(self._n[:3]))
         leaves = [(f, v) for f in MOVING for v in pytree.tree_leaves(moving[f])]
         found = enumerate(leaves, sum(self._n[:3]))
-        return [*knobs, *clock, *(i for i, (f, v) in found if f in SCALARS and v.numel() <= largest)]
+        return [*knobs, *clock, *(i for i, (f, v) in found if f in SMALL and v.numel() <= largest)]
 
     def _steps_axis(self) -> list[bool]:
         """Which inputs of the loop have a leading axis of steps."""
         return [False] * sum(self._n[:3]) + [True] * (self._n[3] + self._split.values)
 
-    def _run_scalars(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+    def _run_small(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         if not self._split.values:
             return []
         args, first = [leaves[i] for i in self._split.sources], sum(self._n[:3])
         steps = len(leaves[first])
-        if steps not in self._scalars:
-            self._scalars[steps] = over_steps(self._split.scalars, [i >= first for i in self._split.sources], args)
-        return list(self._scalars[steps](*args))
+        if steps not in self._small:
+            self._small[steps] = over_steps(self._split.small, [i >= first for i in self._split.sources], args)
+        return list(self._small[steps](*args))
 
     def inputs(self, const: Const, block: Now) -> tuple[list[Tensor], list[Tensor]]:
         """What a block gives the loop beside the state: tensors that stay, and tensors with an axis of steps. Computed
@@ -69,7 +68,7 @@ class Loop:
         fixed = [*pytree.tree_leaves(const), *_fixed(block)]
         moving = pytree.tree_leaves(_moving(block))
         blank: Any = [None] * self._n[0]
-        return fixed, [*moving, *self._run_scalars([*blank, *fixed, *moving])]
+        return fixed, [*moving, *self._run_small([*blank, *fixed, *moving])]
 
     def __call__(self, state: State, fixed: list[Tensor], moving: list[Tensor]) -> tuple[State, Tensor]:
         """The steps in ``moving``; the new state and the losses (K, …)."""

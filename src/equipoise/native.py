@@ -20,6 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+QUICK = {  # what takes long to compile and gives a loop of small steps nothing
+    "aot_inductor.precompile_headers": False,
+    "pattern_matcher": False,
+}
 PLACES = 8  # calls of one library that may run at the same time
 _loaded: dict[str, Native] = {}
 
@@ -107,7 +111,7 @@ def _build(body: nn.Module, example: list[Tensor], steps: Sequence[bool], thread
         warnings.simplefilter("ignore")
         exported = torch.export.export(body, tuple(example), dynamic_shapes=(shapes,))
         package = Path(near) / "loop.pt2"
-        with config.patch({"cpp.threads": threads}):
+        with config.patch({"cpp.threads": threads, **QUICK}):
             torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
         with zipfile.ZipFile(package) as archive:
             libraries = [n for n in archive.namelist() if n.endswith(".so")]

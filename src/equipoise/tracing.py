@@ -1,7 +1,7 @@
-"""Tracing the pure step into one graph, and splitting off its arithmetic on scalars.
+"""Tracing the pure step into one graph, and splitting off what is small.
 
-Knobs, rate and clock are scalars of a run: what is computed from them alone (bias corrections, warmed-up strengths)
-would otherwise be computed again for every few elements of the parameters, because a compiler fuses it into the loops
+What follows from knobs, rate, clock and noise keys alone (bias corrections, the angle an image is turned by) would
+otherwise be computed again for every few elements of what it is applied to, because a compiler fuses it into the loops
 over them.
 """
 
@@ -36,50 +36,60 @@ def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule,
 
 
 class Split(NamedTuple):
-    """A graph in two: ``scalars`` (of the placeholders numbered ``sources``) → values that ``body`` takes behind the
+    """A graph in two: ``small`` (of the placeholders numbered ``sources``) → values that ``body`` takes behind the
     placeholders of the whole."""
 
-    scalars: GraphModule
+    small: GraphModule
     body: GraphModule
     sources: tuple[int, ...]
     values: int
 
 
-def split_scalars(graph: GraphModule, sources: Sequence[int], largest: int) -> Split:
+def split_small(graph: GraphModule, sources: Sequence[int], largest: int) -> Split:
     """Take out what depends on the placeholders ``sources`` alone and has at most ``largest`` elements."""
     placeholders = [n for n in graph.graph.nodes if n.op == "placeholder"]
-    taken = {placeholders[i] for i in sources}
+    given = {placeholders[i] for i in sources}
+    free, taken = set[Node](), set[Node]()  # free: costs nothing to have in both; taken: to be computed once
     for n in graph.graph.nodes:
         inputs = n.all_input_nodes
-        if n.op == "call_function" and inputs and all(i in taken for i in inputs):
-            value = n.meta.get("val", n.meta.get("tensor_meta"))
-            if isinstance(value, Tensor) and value.numel() <= largest:
-                taken.add(n)
-    given = [
-        n for n in graph.graph.nodes if n in taken and n.op != "placeholder" and any(u not in taken for u in n.users)
-    ]
+        if n.op != "call_function" or not all(i in given or i in free or i in taken for i in inputs):
+            continue
+        views = getattr(n.target, "is_view", False)
+        if not inputs or (views and not any(i in taken for i in inputs)):
+            free.add(n)
+        elif _elements(n) <= largest:
+            taken.add(n)
+    results = [n for n in graph.graph.nodes if n in taken and any(u not in taken for u in n.users)]
 
     first, env = Graph(), dict[Node, Node]()
     for n in graph.graph.nodes:
-        if n in taken:
-            env[n] = first.placeholder(n.name) if n.op == "placeholder" else first.node_copy(n, env.__getitem__)
-    first.output(tuple(env[n] for n in given))
+        if n in given:
+            env[n] = first.placeholder(n.name)
+        elif n in free or n in taken:
+            env[n] = first.node_copy(n, env.__getitem__)
+    first.output(tuple(env[n] for n in results))
+    first.eliminate_dead_code()
 
     rest, env = Graph(), dict[Node, Node]()
     for n in placeholders:
         env[n] = rest.placeholder(n.name)
-    for n in given:
-        env[n] = rest.placeholder(f"scalar_{n.name}")
+    for n in results:
+        env[n] = rest.placeholder(f"small_{n.name}")
     for n in graph.graph.nodes:
         if n.op == "output":
             rest.output(map_arg(n.args[0], env.__getitem__))
         elif n.op != "placeholder" and n not in taken:
             env[n] = rest.node_copy(n, env.__getitem__)
     rest.eliminate_dead_code()
-    return Split(GraphModule(graph, first), GraphModule(graph, rest), tuple(sources), len(given))
+    return Split(GraphModule(graph, first), GraphModule(graph, rest), tuple(sources), len(results))
 
 
-def over_steps(scalars: GraphModule, moving: Sequence[bool], args: Sequence[Tensor]) -> GraphModule:
-    """The graph of scalars for all steps of a block at once; ``moving``: which arguments have an axis of steps."""
-    mapped = torch.vmap(scalars, in_dims=tuple(0 if m else None for m in moving))
+def _elements(n: Node) -> float:
+    value = n.meta.get("val", n.meta.get("tensor_meta"))
+    return value.numel() if isinstance(value, Tensor) else float("inf")
+
+
+def over_steps(small: GraphModule, moving: Sequence[bool], args: Sequence[Tensor]) -> GraphModule:
+    """The small graph for all steps of a block at once; ``moving``: which arguments have an axis of steps."""
+    mapped = torch.vmap(small, in_dims=tuple(0 if m else None for m in moving))
     return trace(lambda *given: [v.contiguous() for v in mapped(*given)], tuple(args))[0]
