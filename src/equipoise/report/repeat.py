@@ -36,20 +36,6 @@ def design_section(study: Study) -> str:
         if math.isfinite(rho)
         else "The pairing correlation could not be measured: no run differs from another by its seed alone."
     )
-    many = len(study.rates) > 1 and bool(study.chosen)
-    order = {c: place + 1 for place, c in enumerate(d.order)}
-    records = [
-        {
-            "configuration": c + 1,
-            "run order": order.get(c, ""),
-            **{f.name: _level(f.levels, int(v)) for f, v in zip(d.factors, row, strict=True)},
-            **({"rates": ", ".join(f"×{r:g}" for r in study.chosen[c])} if many else {}),
-        }
-        for c, row in enumerate(d.matrix)
-    ]
-    columns = [key("Configuration", "configuration"), Column("Run order", lambda r: str(r["run order"]))]
-    columns += [Column(f.name, lambda r, k=f.name: r[k], number=False) for f in d.factors]
-    columns += [key("Rate chosen, by seed block", "rates")] if many else []
     declared = [" × ".join((d.factors[j].name, d.factors[k].name)) for j, k in d.interactions]
     facts = [
         ("Design", d.name),
@@ -79,7 +65,7 @@ def design_section(study: Study) -> str:
         "Design",
         terms(facts),
         paragraphs(pairing),
-        numbers("design", "configurations in full", columns, records),
+        _configurations(study),
         numbers(
             "aliases",
             "what each estimate is mixed up with",
@@ -88,6 +74,26 @@ def design_section(study: Study) -> str:
         ),
         numbers("coding", "columns and signs", [key(k.capitalize(), k) for k in coding[0]], coding),
     )
+
+
+def _configurations(study: Study) -> str:
+    """The design matrix in words, with the order of running and the rates chosen."""
+    d = study.design
+    many = len(study.rates) > 1 and bool(study.chosen)
+    order = {c: place + 1 for place, c in enumerate(d.order)}
+    records = [
+        {
+            "configuration": c + 1,
+            "run order": order.get(c, ""),
+            **{f.name: _level(f.levels, int(v)) for f, v in zip(d.factors, row, strict=True)},
+            **({"rates": ", ".join(f"×{r:g}" for r in study.chosen[c])} if many else {}),
+        }
+        for c, row in enumerate(d.matrix)
+    ]
+    columns = [key("Configuration", "configuration"), Column("Run order", lambda r: str(r["run order"]))]
+    columns += [Column(f.name, lambda r, k=f.name: r[k], number=False) for f in d.factors]
+    columns += [key("Rate chosen, by seed block", "rates")] if many else []
+    return numbers("design", "configurations in full", columns, records)
 
 
 def failures_section(study: Study) -> str:
