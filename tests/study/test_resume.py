@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import equipoise as eq
 from equipoise.checkpoint import Stopped, keeper, lock
 from equipoise.errors import EquipoiseError
 from equipoise.plan import Options
@@ -138,6 +139,29 @@ def test_groups_are_kept_with_the_study(tmp_path: Path) -> None:
     assert said(load_study(tmp_path)) == said(found)
     assert {r.unit for r in found.found.rows} == {"groups"}
     assert {t.n for t in found.trades} == {(len(grouped.rows["fit"]) - 2) // 2}  # halves of whole groups of three
+
+
+class Harmful(eq.Technique):
+    """Of the user's own, defined in no module of the package: the weights become zero after every step."""
+
+    def project(self, params: Any, at: Any) -> Any:
+        return {k: v * 0.0 for k, v in params.items()}
+
+
+def test_techniques_of_ones_own_are_studied_and_resumed_but_not_found_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"techniques": [Harmful()], "lr": "fixed", "trade_splits": 0}
+    through = small(**asked)
+    assert through.found.row("Harmful").effect != 0.0
+    with monkeypatch.context() as patch:
+        dies_after(1, patch)
+        with pytest.raises(Dies):
+            small(out=tmp_path, **asked)
+    assert said(small(out=tmp_path, resume=True, **asked)) == said(through)
+    assert said(small(out=tmp_path, resume=True, **asked)) == said(through)  # finished already
+    with pytest.raises(EquipoiseError, match="unknown technique 'Harmful'"):
+        load_study(tmp_path)
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def conduct(
         with Store(None) as store:
             _begin(store, setting, plan, terms)
             options, _ = follow(store.fact("how"), setting.options)
-            return _run(store, replace(setting, options=options), None, [], began, progress)
+            return _run(Worker(store, replace(setting, options=options), None, began=began), terms, progress)
     folder = Path(out)
     check_folder(folder, resume, more)
     with writing(folder):
@@ -114,9 +114,10 @@ def conduct(
             if more is not None:
                 _grow(store, more)
             options, notes = follow(store.fact("how"), setting.options)
-            result = finished(store)
+            result = finished(store, terms)
             if result is None:
-                result = _run(store, replace(setting, options=options), folder, notes, began, progress)
+                worker = Worker(store, replace(setting, options=options), folder, notes, began)
+                result = _run(worker, Terms.from_dict(store.fact("terms"), terms), progress)
             with writing(folder):
                 result.keep(folder)
         except EquipoiseError:
@@ -159,13 +160,11 @@ def _begin(store: Store, setting: Setting, plan: StudyPlan, terms: Terms) -> boo
     return store.begin(facts, arrays)
 
 
-def _run(
-    store: Store, setting: Setting, folder: Path | None, notes: Sequence[str], began: float, progress: Any
-) -> Study:
+def _run(worker: Worker, terms: Terms, progress: Any) -> Study:
     """Train what is not trained yet, phase by phase, and close the look."""
-    terms = Terms.from_dict(store.fact("terms"))
+    store, setting = worker.store, worker.setting
     arms = [arm(terms.base, terms.asked, row) for row in terms.design.matrix]
-    with Worker(store, setting, folder, notes, began) as worker:
+    with worker:
         seeds = store.fact("seeds")
         blocks = [keys_of(terms.design.order, terms.rates, s) for s in seeds]
         worker.work(design_phase(setting, arms, blocks, terms.names, terms.looks[-1]), progress)
@@ -177,11 +176,10 @@ def _run(
         if what := _to_confirm(store, terms, j):
             recipes = [j.candidate, j.baseline]
             worker.work(confirm_phase(setting, recipes, what["seeds"], terms.metric, what["look"]), progress)
+        worker.tidy()
         store.beat(worker.id, worker.seconds)
         store.finish(j.looks.now, seeds, seconds(store))
-    if folder is not None:
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    result = finished(store)
+    result = finished(store, terms)
     assert result is not None
     return result
 
@@ -202,13 +200,13 @@ def _to_confirm(store: Store, terms: Terms, j: Judged) -> dict[str, Any] | None:
 
 def _grow(store: Store, more: int) -> None:
     """Whole seed blocks in addition, up to a declared look that is to come."""
-    terms, seeds = Terms.from_dict(store.fact("terms")), store.fact("seeds")
-    have, looks = len(seeds), ", ".join(map(str, terms.looks))
+    declared, seeds = store.fact("terms")["looks"], store.fact("seeds")
+    have, looks = len(seeds), ", ".join(map(str, declared))
     if more < 1:
         raise EquipoiseError(f"--more {more}: at least one seed block.")
     if not any(taken == seeds for _, taken, _ in store.looks()):
         raise EquipoiseError(f"--more {more}: the study is not finished yet; go on with it first, --resume.")
-    later = [v - have for v in terms.looks if v > have]
+    later = [v - have for v in declared if v > have]
     if not later:
         raise EquipoiseError(
             f"--more {more}: looks were declared at {looks} seed blocks, and the last one is taken: its intervals have "

@@ -125,7 +125,8 @@ class Study:
 def load_study(folder: str | Path) -> Study:
     """The finished study in ``folder``, from its store alone: neither data nor model are needed, nothing is unpickled.
 
-    Raises EquipoiseError where the store is missing, damaged, or of a study that is not finished.
+    Raises EquipoiseError where the store is missing, damaged, or of a study that is not finished, and for techniques of
+    your own: a file does not choose code, so ask the study again, `study(..., out=folder, resume=True)`.
     """
     path = Path(folder) / NAME
     if not path.is_file():
@@ -141,13 +142,13 @@ def load_study(folder: str | Path) -> Study:
     return result
 
 
-def finished(store: Store) -> Study | None:
-    """The study as of its last look; None where it is not finished."""
+def finished(store: Store, asked: Terms | None = None) -> Study | None:
+    """The study as of its last look; None where it is not finished. ``asked``: as in `Terms.from_dict`."""
     seeds, looks = store.fact("seeds"), store.looks()
     last = next((look for look in looks if look[1] == seeds), None)
     if last is None:
         return None
-    terms = Terms.from_dict(store.fact("terms"))
+    terms = Terms.from_dict(store.fact("terms"), asked)
     j = judged(store, terms)
     question = {
         **terms.about, "base": terms.base.to_list(), "primary": terms.metric, "smallest": j.found.smallest,

@@ -104,16 +104,18 @@ class Terms:
         return fixed | {k: getattr(self, k) for k in plain}
 
     @classmethod
-    def from_dict(cls, d: dict[str, Any]) -> Terms:
-        entries = [
-            (name, [None if e is None else Recipe.from_list([e])[0] for e in levels]) for name, levels in d["asked"]
-        ]
+    def from_dict(cls, d: dict[str, Any], mine: Terms | None = None) -> Terms:
+        """What `to_dict` told. ``mine``: the same question asked again, whose techniques are taken as they are: one of
+        the user's own is not found by its name."""
         tuples = {k: tuple(d[k]) for k in ("looks", "rates", "names", "left_out")}
         plain = {k: d[k] for k in ("smallest", "splits", "seed", "half", "about", "facts")}
-        return cls(
-            design=_design(d["design"]), base=Recipe.from_list(d["base"]),
-            asked=tuple(Question(name, tuple(levels)) for name, levels in entries), **tuples, **plain,
-        )  # fmt: skip
+        base = Recipe.from_list(d["base"]) if mine is None else mine.base
+        asked = tuple(_question(*q) for q in d["asked"]) if mine is None else mine.asked
+        return cls(design=_design(d["design"]), base=base, asked=asked, **tuples, **plain)
+
+
+def _question(name: str, levels: list[Any]) -> Question:
+    return Question(name, tuple(None if e is None else Recipe.from_list([e])[0] for e in levels))
 
 
 def _design(d: dict[str, Any]) -> Design:

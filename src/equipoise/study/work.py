@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -78,16 +78,22 @@ class Worker:
             if self._alive is not None:
                 shutil.rmtree(self._alive.path.parent, ignore_errors=True)
                 self._alive.release()
+                with suppress(OSError):  # another process is still there
+                    self._alive.path.parents[1].rmdir()
+
+    def tidy(self) -> None:
+        """Before a look is closed: what was kept of cohorts in training, and signs of workers that died, are gone."""
+        if self.folder is not None:
+            for left in (self.folder / FOLDER).iterdir():
+                if not lock.held(left / lock.NAME):
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _beat(self) -> None:
-        """In a thread with a connection of its own."""
+        """In a thread, by connections of its own."""
         assert self.store.path is not None
-        with Store(self.store.path) as mine:
-            while not self._end.wait(BEAT):
-                try:
-                    mine.beat(self.id, self.seconds)
-                except EquipoiseError:  # the disk is full, say: what is recorded will tell
-                    continue
+        while not self._end.wait(BEAT):
+            with suppress(EquipoiseError), Store(self.store.path) as mine:  # a full disk will show in what is recorded
+                mine.beat(self.id, self.seconds)
 
     def dead(self, worker: str, beat: float) -> bool:
         """Has this worker ended without handing back what it had claimed?"""
