@@ -34,19 +34,19 @@ def verdicts(study: Any) -> None:
     from rich.table import Table
 
     found = study.found
+    rows = [r for r in found.rows if r.metric == found.primary]
     table = Table(box=None, header_style="bold")
     for name, justify in (
         ("technique", "left"),
         ("verdict", "left"),
         (f"effect on {found.primary}", "right"),
         ("95 % interval", "right"),
-        ("± seeds, examples", "right"),
+        (f"± seeds, {rows[0].unit}", "right"),
         ("trade", "left"),
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     trades = {t.technique: t for t in study.trades}
     sign = 1 if found.better == "lower" else -1
-    rows = [r for r in found.rows if r.metric == found.primary]
     colour = {"pays": "green", "costs": "red"}
     for r in sorted(rows, key=lambda r: sign * r.effect):
         t = trades.get(r.technique)
@@ -67,6 +67,8 @@ def verdicts(study: Any) -> None:
         f"{found.better} is better; smaller than {found.smallest:.3g} does not matter; "
         f"baseline {found.baseline:.4f}; pairing correlation {found.rho:.2f}"
     )
+    lines(f"{r.technique} is undecided: {r.advice}" for r in rows if r.advice)
+    lines(f"at fixed rates, by plain intervals, {r.technique} {r.note}" for r in study.by_rate if r.note)
 
 
 def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
