@@ -14,6 +14,7 @@ import strategies as S
 import torch
 from harness import OPTIONS, SMALL, attempt, command, folder, trained_or_absent
 from hypothesis import strategies as st
+from stores import read_store, store_case
 from torch import nn
 from written import before, folder_case, inputs_case, predict_inputs, use_folder
 
@@ -220,7 +221,7 @@ def give_flags(case: list[str]) -> str:
 FAMILIES = {
     "entries": Family(S.entry_text(), read_entry, 0.25),
     "recipe files": Family(S.recipe_bytes(), read_recipe, 0.15),
-    "knobs": Family(st.tuples(S.entries, st.integers(0, 3), st.sampled_from([16, 64, 5])), train_recipe, 0.1),
+    "knobs": Family(st.tuples(S.entries, st.integers(0, 3), st.sampled_from([16, 64, 5])), train_recipe, 0.08),
     "arrays": Family(array_case(), train_arrays, 0.15),
     "networks": Family(network_case(), train_network, 0.06),
     "tables": Family(table_case(), lambda c: train_file(c[0], "a.csv", c[1], {}), 0.1),
@@ -229,5 +230,6 @@ FAMILIES = {
     "checkpoints": Family(st.deferred(lambda: folder_case("stopped")), use_folder, 0.02),
     "prediction inputs": Family(inputs_case(), predict_inputs, 0.03),
     "flags": Family(flags_case(), give_flags, 0.03),
+    "study stores": Family(st.deferred(store_case), read_store, 0.02),
 }
 assert abs(sum(f.share for f in FAMILIES.values()) - 1) < 1e-9

@@ -70,18 +70,19 @@ def block(name: str, family: Family, start: int, cases: int) -> tuple[Counter[st
 
 
 def run(cases: int, seconds: float, first: int, only: str = "") -> tuple[dict[str, Counter[str]], list[Failure]]:
-    """A block of every family in turn, until each has its share of ``cases`` or the time is over."""
+    """A block of every family in turn, until each has its share of ``cases`` or, after the first turn, the time is over.
+    The first case of a block is the simplest there is, so blocks are not too small."""
     tally = {n: Counter[str]() for n in FAMILIES if only in ("", n)}
     failures: list[Failure] = []
     began, turn = time.monotonic(), 0
     quota = {n: cases * (1.0 if only else FAMILIES[n].share) for n in tally}
-    turn_of = 1000 if seconds > 300 else 40  # cases of all families in one turn
+    turn_of = 1000 if seconds > 300 else 150  # cases of all families in one turn
     while any(tally[n].total() < quota[n] for n in tally) and time.monotonic() - began < seconds:
         for i, name in enumerate(tally):
-            if time.monotonic() - began > seconds:
+            if turn and time.monotonic() - began > seconds:
                 break
             if tally[name].total() < quota[name]:
-                size = max(1, round(turn_of * FAMILIES[name].share))
+                size = max(6, round(turn_of * FAMILIES[name].share))
                 ended, failure = block(name, FAMILIES[name], first + 1000 * turn + i, size)
                 tally[name] += ended
                 if failure:
@@ -90,7 +91,10 @@ def run(cases: int, seconds: float, first: int, only: str = "") -> tuple[dict[st
                     print(failure, file=sys.stderr, flush=True)
         turn += 1
         done = sum(t.total() for t in tally.values())
-        print(f"{done} cases, {len(failures)} failed, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        if seconds > 300:
+            print(
+                f"{done} cases, {len(failures)} failed, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True
+            )
     return tally, failures
 
 
