@@ -70,7 +70,7 @@ def block(name: str, family: Family, start: int, cases: int) -> tuple[Counter[st
 
 
 def run(cases: int, seconds: float, first: int, only: str = "") -> tuple[dict[str, Counter[str]], list[Failure]]:
-    """A block of every family in turn, until each has its share of ``cases`` or, after the first turn, the time is over.
+    """A block of every family in turn, until each has its share of ``cases``, or the first turn and the time are over.
     The first case of a block is the simplest there is, so blocks are not too small."""
     tally = {n: Counter[str]() for n in FAMILIES if only in ("", n)}
     failures: list[Failure] = []
