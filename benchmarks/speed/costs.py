@@ -50,8 +50,7 @@ def by_rows(blocks: int) -> dict[str, Any]:
     for n in sizes:
         case = dataclasses.replace(cases.CASES["c"], name=f"c{n}", batches=n)
         cases.CASES[case.name] = case
-        plain = dataclasses.replace(case, name=case.name)
-        gate = ours.trained(plain, [[ours.Empty("inputs"), ours.T.AdamW()]], {"compile": "never", "threads": 1})
+        gate = ours.trained(case, [[ours.Empty("inputs"), ours.T.AdamW()]], {"compile": "never", "threads": 1})
         taken.append(epoch_seconds(gate.run, blocks))
     return slope([n * cases.CASES["c"].batch for n in sizes], taken)
 

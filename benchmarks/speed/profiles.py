@@ -1,6 +1,7 @@
 """Where the time of a step goes: `PYTHONPATH=src python benchmarks/speed/profiles.py c bare|eager|compiled`.
 
-Shares of CPU time by operator; what a compiled loop does outside of operators (its fused kernels) is the rest.
+CPU time of one thread by operator, so that other work on the machine counts little; what is left of the whole step is
+Python, autograd and the dispatcher, and of a compiled loop its kernels.
 """
 
 from __future__ import annotations
@@ -8,13 +9,17 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
+import time
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import ours
 import torch
 from bare import bare
 from cases import CASES, Case
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from equipoise.cohort import Cohort
 from equipoise.feed import Schedule
@@ -23,9 +28,25 @@ from equipoise.programs import make_program
 from equipoise.recipe import resolve
 
 
+class Seconds(TorchDispatchMode):
+    """CPU seconds and calls of every operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0])
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        began = time.thread_time()
+        out = func(*args, **(kwargs or {}))
+        entry = self.spent[str(func).removeprefix("aten.")]
+        entry[0] += time.thread_time() - began
+        entry[1] += 1
+        return out
+
+
 def epochs_of(case: Case, compile: str) -> Callable[[int], None]:
-    """Epochs of one Equipoise run on this thread, where the profilers can see them."""
-    data, options = ours.data(case.name), Options(compile=compile, threads=case.threads)
+    """Epochs of one Equipoise run on this thread, where a profiler can see them."""
+    data, options = ours.data(case.name), Options(compile=compile, threads=1)
     member = Member(resolve(ours.recipe(case), data.task), 0)
     [(shared, _)] = group([member])
     program = make_program(lambda: case.build(False), shared, member, data, options)
@@ -46,20 +67,26 @@ def main() -> None:
     p.add_argument("--top", type=int, default=12)
     p.add_argument("--python", action="store_true", help="Python functions (cProfile) beside the operators")
     a = p.parse_args()
-    case = CASES[a.case]
+    case = replace(CASES[a.case], batches=64 if a.case == "c" else 8, threads=1)
+    CASES[a.case] = case
     torch.set_num_threads(1)
     mode = {"eager": "never", "compiled": "always"}
     run = bare(case).start() if a.what == "bare" else epochs_of(case, mode[a.what])
-    run(1)
-    torch.set_num_threads(1)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    run(2)
+    steps, whole = case.batches, []
+    for _ in range(5):
+        began = time.thread_time()
         run(1)
-    events = sorted(seen.key_averages(), key=lambda e: -e.self_cpu_time_total)
-    total = sum(e.self_cpu_time_total for e in events)
-    print(f"({a.case}) {a.what}: {total / case.batches:,.0f} µs of operators a step, one thread, profiled")
-    for e in events[: a.top]:
-        share, count = 100 * e.self_cpu_time_total / total, e.count / case.batches
-        print(f"{share:5.1f} %  {e.self_cpu_time_total / case.batches:9.1f} µs  {count:6.1f} calls  {e.key[:60]}")
+        whole.append((time.thread_time() - began) / steps * 1e6)
+    with Seconds() as seen:
+        run(1)
+    spent = sorted(seen.spent.items(), key=lambda e: -e[1][0])
+    total = min(whole)
+    inside = sum(seconds for _, (seconds, _) in spent) / steps * 1e6
+    print(f"({a.case}) {a.what}: {total:,.0f} µs a step, {inside:,.0f} of them in operators")
+    for name, (seconds, calls) in spent[: a.top]:
+        one = seconds / steps * 1e6
+        print(f"  {one:9.1f} µs {100 * one / total:5.1f} %  {calls / steps:6.1f} calls  {name}")
     if a.python:
         with cProfile.Profile() as python:
             run(1)
