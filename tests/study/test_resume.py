@@ -115,6 +115,26 @@ def test_a_cohort_goes_on_from_its_checkpoint(whole: Study, tmp_path: Path, monk
     assert restored[0] and not any(restored[1:])
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_between_cohorts_is_told_like_one_inside(
+    number: int, whole: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the design is judged, say: nothing is in training, and nothing is lost."""
+    judge = conduct.judged
+
+    def stopped(*given: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return judge(*given)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(conduct, "judged", stopped)
+        with pytest.raises(Stopped, match="stopped with 12 runs done"):
+            small(out=tmp_path)
+    assert signal.getsignal(number) is before and not (tmp_path / FOLDER).exists()
+    assert said(small(out=tmp_path, resume=True)) == said(whole)
+
+
 def test_the_stored_plan_is_followed(whole: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         dies_after(1, patch)

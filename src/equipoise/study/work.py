@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 from ..checkpoint import Folder, Keeper, Stopped, asked, lock
@@ -44,6 +45,7 @@ class Worker:
         self._alive = lock.Lock(self._sign(self.id)) if folder is not None else None
         self._end = threading.Event()
         self._heart: threading.Thread | None = None
+        self._signals = nullcontext() if folder is None else _stoppable()
 
     @property
     def seconds(self) -> float:
@@ -62,9 +64,11 @@ class Worker:
         self.store.enlist(self.id, f"process {os.getpid()} on {platform.node()}", self._notes)
         if self._heart is not None:
             self._heart.start()
+        self._signals.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._signals.__exit__(None, None, None)
         self._end.set()
         if self._heart is not None:
             self._heart.join()
@@ -72,7 +76,7 @@ class Worker:
             self.store.release(self.id)
             self.store.beat(self.id, self.seconds)
         except EquipoiseError:
-            if error[0] is None:
+            if error is None:
                 raise
         finally:
             if self._alive is not None:
@@ -80,12 +84,14 @@ class Worker:
                 self._alive.release()
                 with suppress(OSError):  # another process is still there
                     self._alive.path.parents[1].rmdir()
+        if self.folder is not None and isinstance(error, KeyboardInterrupt) and not isinstance(error, Stopped):
+            raise self._stopped() from None
 
     def tidy(self) -> None:
         """Before a look is closed: what was kept of cohorts in training, and signs of workers that died, are gone."""
         if self.folder is not None:
             for left in (self.folder / FOLDER).iterdir():
-                if not lock.held(left / lock.NAME):
+                if not lock.held(left / lock.NAME) and not lock.held(left / FOLDER / lock.NAME):
                     shutil.rmtree(left, ignore_errors=True)
 
     def _beat(self) -> None:
@@ -115,14 +121,8 @@ class Worker:
     def work(self, phase: Phase, progress: Any = None) -> None:
         """Plan and train a phase to its end; what others train is waited for, what the dead left is taken over."""
         self.plan(phase)
-        stoppable = nullcontext() if self.folder is None else _stoppable()
-        with tracker(self.setting.options.progress, progress, f"training: {phase.name}") as track, stoppable:
-            try:
-                self._until_done(phase, track)
-            except KeyboardInterrupt as e:
-                if self.folder is None or isinstance(e, Stopped):
-                    raise
-                raise self._stopped() from None
+        with tracker(self.setting.options.progress, progress, f"training: {phase.name}") as track:
+            self._until_done(phase, track)
 
     def _until_done(self, phase: Phase, track: Tracker) -> None:
         epochs = self.setting.schedule.epochs
@@ -166,7 +166,7 @@ class Worker:
         if self.folder is None:
             return Decided(claim.plan)
         out = self.folder / FOLDER / f"cohort-{claim.cohort}"
-        if lock.held(out / "checkpoint" / lock.NAME):  # its worker is silent, but alive: its files are its own
+        if lock.held(out / FOLDER / lock.NAME):  # its worker is silent, but alive: its files are its own
             return Decided(claim.plan)
         s = self.setting
         return KeptCohort(out, {**asked(s.model, members, s.data, s.schedule), "keys": claim.keys}, claim.plan)
