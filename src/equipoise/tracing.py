@@ -85,8 +85,9 @@ def split_small(graph: GraphModule, sources: Sequence[int], largest: int) -> Spl
 
 
 def _elements(n: Node) -> float:
-    value = n.meta.get("val", n.meta.get("tensor_meta"))
-    return value.numel() if isinstance(value, Tensor) else float("inf")
+    """Of its value, or of all its values together."""
+    values = pytree.tree_leaves(n.meta.get("val"))
+    return sum(v.numel() for v in values) if all(isinstance(v, Tensor) for v in values) else float("inf")
 
 
 def over_steps(small: GraphModule, moving: Sequence[bool], args: Sequence[Tensor]) -> GraphModule:
