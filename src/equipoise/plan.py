@@ -15,7 +15,7 @@ from .recipe import Recipe, place_of
 from .technique import Technique, slot_of
 
 HOST_STAGES = {"runs", "rate", "epoch"}  # techniques that act in no other stage never change a program
-STACK = 24  # runs of one stacked cohort: parameters and moments of small networks stay in cache
+STACK = 48  # runs of one stacked cohort: what is done once for all of them is a small part of the work
 
 
 @dataclass(frozen=True)
