@@ -13,6 +13,7 @@ from equipoise.files import to_json
 from equipoise.plan import Options
 from equipoise.recipe import Recipe, parse
 from equipoise.study import Study, conduct, study
+from equipoise.study.store import Store
 
 ROWS = 120
 NETWORK = "mlp(hidden=(4,))"
@@ -46,3 +47,21 @@ def said(found: Study) -> str:
     told = {k: v for k, v in found.to_dict().items() if k != "seconds"}
     more = [told, found.notes, found.facts, found.trained.histories, [repr(r) for r in found.by_rate]]
     return to_json(more) + repr({m: v.tobytes().hex() for m, v in found.trained.scores.items()})
+
+
+class Dies(BaseException):
+    """In place of a kill: nothing of ours may catch it, but what every exception passes through."""
+
+
+def dies_after(cohorts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is gone when so many cohorts are recorded: claims are not handed back."""
+    record, done = Store.record, []
+
+    def until(self: Store, *given: Any) -> bool:
+        if len(done) == cohorts:
+            raise Dies
+        done.append(1)
+        return record(self, *given)
+
+    monkeypatch.setattr(Store, "record", until)
+    monkeypatch.setattr(Store, "release", lambda self, worker: None)

@@ -22,8 +22,7 @@ from equipoise.study.conduct import FRESH, _to_confirm
 from equipoise.study.store import Store
 from equipoise.study.terms import declared
 
-from .small import said, small
-from .test_resume import Dies, dies_after
+from .small import Dies, dies_after, said, small
 
 LOOKS = (2, 3)
 

@@ -22,17 +22,13 @@ from equipoise.study.store import NAME, Claim, Store
 from equipoise.study.work import FOLDER, KeptCohort
 from tests.killing import Killer
 
-from .small import NETWORK, SIZES, data, said, small
+from .small import NETWORK, SIZES, Dies, data, dies_after, said, small
 
 
 @pytest.fixture(scope="module")
 def whole() -> Study:
     """Without a folder, uninterrupted."""
     return small()
-
-
-class Dies(BaseException):
-    """In place of a kill: nothing of ours may catch it, but what every exception passes through."""
 
 
 @pytest.fixture
@@ -42,20 +38,6 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     train = Setting.train
     monkeypatch.setattr(Setting, "train", lambda self, m, *a: (calls.append(len(m)), train(self, m, *a))[1])
     yield calls
-
-
-def dies_after(cohorts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process is gone when so many cohorts are recorded: claims are not handed back."""
-    record, done = Store.record, []
-
-    def until(self: Store, *given: Any) -> bool:
-        if len(done) == cohorts:
-            raise Dies
-        done.append(1)
-        return record(self, *given)
-
-    monkeypatch.setattr(Store, "record", until)
-    monkeypatch.setattr(Store, "release", lambda self, worker: None)
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
