@@ -18,6 +18,7 @@ from equipoise.study.store import Store
 ROWS = 120
 NETWORK = "mlp(hidden=(4,))"
 EAGER = Options(threads=1, compile="never", progress=False)
+TIMED = ("seconds", "costs")
 SIZES = [3, 3, 3, 3, 4, 4, 3, 3]  # runs of its cohorts: two per seed block, of the half-splits, of the confirmation
 
 
@@ -43,9 +44,9 @@ def small(**given: Any) -> Study:
 
 
 def said(found: Study) -> str:
-    """All a study says, bit for bit, but how long it took; with the scores of every run."""
-    told = {k: v for k, v in found.to_dict().items() if k != "seconds"}
-    more = [told, found.notes, found.facts, found.trained.histories, [repr(r) for r in found.by_rate]]
+    """All a study says, bit for bit, but what was timed; with the scores of every run."""
+    told, facts = ({k: v for k, v in d.items() if k not in TIMED} for d in (found.to_dict(), found.facts))
+    more = [told, found.notes, facts, found.trained.histories, [repr(r) for r in found.by_rate]]
     return to_json(more) + repr({m: v.tobytes().hex() for m, v in found.trained.scores.items()})
 
 
