@@ -91,7 +91,7 @@ class Micro(NamedTuple):
     squares: Tensor  # ‖g_i‖², (n,)
     mean: float  # ‖ḡ‖²
     rows: int  # b
-    snr: float  # mean over j of ḡ_j²/(mean_i g_ij² − ḡ_j²)
+    snr: float  # mean over j of ḡ_j²/(mean_i g_ij² − ḡ_j²); NaN before the end
 
 
 @dataclass(frozen=True)

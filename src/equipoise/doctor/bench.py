@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from .. import rng
 from ..cohort import Cohort
@@ -119,7 +120,7 @@ class Bench:
         part = len(self.parts[0].y)
         return Moment(
             step, dict(state["params"]), dict(state["buffers"]), layers, {}, part, loss, math.nan, grads,
-            lambda p: self.gradient(state, p), _micro([g for g, _ in each], part),
+            lambda p: self.gradient(state, p), micro_of([g for g, _ in each], grads, part),
         )  # fmt: skip
 
     def completed(self, m: Moment) -> Moment:
@@ -129,7 +130,13 @@ class Bench:
         layers, loss = observe.layers(self.net, seen), float(seen.result)
         seen = self._observed(lambda: self.loss(state, params, self.batch, training=False))
         norms = observe.norms(self.net, self.techniques, params, seen)
-        return replace(m, layers=layers, norms=norms, rows=len(self.rows), loss=loss, evaluated=float(seen.result))
+        with observe.untouched(self.net):
+            each = [self._part(state, params, part)[0] for part in self.parts]
+        snr = signal_to_noise([torch.cat([v.flatten() for v in g.values()]) for g in each])
+        return replace(
+            m, layers=layers, norms=norms, rows=len(self.rows), loss=loss, evaluated=float(seen.result),
+            micro=m.micro._replace(snr=snr),
+        )  # fmt: skip
 
     def layers(self, state: State, x: Any, training: bool = True) -> tuple[Layer, ...]:
         """Layer by layer."""
@@ -178,8 +185,7 @@ def _mean(each: list[tuple[Params, float]]) -> tuple[Params, float]:
     return grads, sum(loss for _, loss in each) / len(each)  # type: ignore[return-value]
 
 
-def _micro(grads: list[Params], rows: int) -> Micro:
-    flat = [torch.cat([v.flatten() for v in g.values()]) for g in grads]
-    mean = sum(flat[1:], flat[0]) / len(flat)
-    squares, square = (torch.stack([v.square().sum(dtype=torch.float64) for v in each]) for each in (flat, [mean]))
-    return Micro(squares, float(square), rows, signal_to_noise(flat))
+def micro_of(each: list[Params], mean: Params, rows: int) -> Micro:
+    """Squared norms of the gradients of equal parts, and of their mean."""
+    squares = [get_total_norm(list(g.values())).double().square() for g in (*each, mean)]
+    return Micro(torch.stack(squares[:-1]), float(squares[-1]), rows, math.nan)

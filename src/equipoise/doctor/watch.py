@@ -83,19 +83,22 @@ class Watcher:
         self.looks: list[Look] = []
         self.stop: list[Tensor] = []
         self.now: Now | None = None
-        self.turn: tuple[Moment, Any] | None = None  # halfway, and the parameters one update later
+        self.turn: tuple[Moment, State, Now] | None = None  # halfway, and what the last step there was given
+        self.left: tuple[set[int], set[int]] | None = None  # the looks planned, of which the last is still to be taken
         self.failed = ""
 
     def trace(self, sizes: Sizes | None = None) -> Trace:
         """Train, where that is not done yet, and measure what needs no training."""
         bench, cohort = self.bench, self.cohort
-        if not self.moments:
+        if not self.losses:
             self.train()
+        if self.left is not None:
+            self.finish(*self.left)
         executor = cohort.executor
         assert isinstance(executor, Watched) and self.turn is not None
         batches, hidden = self._batches()
         self.moments[-1] = bench.completed(self.moments[-1])
-        turn, updated = self.turn
+        turn, updated = self.turn[0], self._updated(*self.turn[1:])
         step = {k: updated[k] - turn.params[k] for k in turn.grads}
         line = along(turn.gradient, turn.params, step, LENGTHS)
         ratios = {k: [float(v) for v in seen] for k, seen in executor.ratios.items()}
@@ -114,7 +117,7 @@ class Watcher:
 
     # --- training -----------------------------------------------------------------------------------------------------
     def train(self) -> None:
-        """The steps, with a look every 50 of them."""
+        """The steps, with a look every 50 of them. The last look is taken by `trace`: no training waits for it."""
         points = {0, min(EARLY, self.steps), self.steps // 2, self.steps}
         looks = {round(i * self.steps / 8) for i in EVALUATIONS}
         step, c = 0, self.cohort
@@ -127,10 +130,16 @@ class Watcher:
                 step += 1
                 if step in points or step in looks or step % EVERY == 0:
                     self._find_failure()
-                    self._look(self.steps if self.failed else step, points, looks)
                 if step == self.steps or self.failed:
                     break
+                self._look(step, points, looks)
             c.epoch += 1
+        self.left = points, looks
+
+    def finish(self, points: set[int], looks: set[int]) -> None:
+        """The last look: at the end, or where the loss broke."""
+        self.left = None
+        self._look(self.steps, points, looks)
 
     def _find_failure(self) -> None:
         bad = [i for i, v in enumerate(self._losses()) if not math.isfinite(v)]
@@ -143,7 +152,7 @@ class Watcher:
             self.moments.append(m)
             self.looks.append(look_of(step, m.layers, m.grads, m.loss))
             if self.turn is None and self.now is not None and (2 * step >= self.steps - 1 or self.failed):
-                self.turn = m, self._updated(self.now)
+                self.turn = m, self.bench.state, self.now
         elif step % EVERY == 0:
             self.looks.append(self.bench.look(step))
         if step in evaluations:
@@ -174,10 +183,10 @@ class Watcher:
         best = metrics.baseline_prediction(data.y[data.rows["fit"]], data.task, data.outputs)
         return float(self._losses_of(torch.as_tensor(best).expand(len(rows), -1), rows).mean())
 
-    def _updated(self, now: Now) -> Any:
+    def _updated(self, state: State, now: Now) -> Any:
         """Parameters after one more update with the batch of the last step; the run does not take it."""
         with untouched(self.cohort.program.net):
-            new, _ = Single(self.cohort.program)._alone(self.bench.state, self.bench.const, of_run(now, 0))
+            new, _ = Single(self.cohort.program)._alone(state, self.bench.const, of_run(now, 0))
         return new["params"]
 
     def _batches(self) -> tuple[Any, dict[str, list[Tensor]]]:

@@ -16,7 +16,7 @@ RMS, FIRST_LAST, RATE = "root mean square of the gradient", "first over last lay
 
 def rms(g: Tensor) -> float:
     """√(mean g²)."""
-    return math.sqrt(float(g.detach().square().mean(dtype=torch.float64)))
+    return float(torch.linalg.vector_norm(g.detach())) / math.sqrt(g.numel())
 
 
 class GradientProfile(Probe):

@@ -33,74 +33,54 @@ def column(title: str, name: str) -> Column:
 
 
 def by_layer(d: Diagnosis) -> str:
+    """Histograms of the activations, scale of the signal, and gradient flow, by depth."""
     c = d.chart
-    drawn = _spread(c.histograms)
-    names = [v.layer for v in c.depths]
-    some = "" if len(drawn) == len(c.histograms) else f" {len(drawn)} of {len(c.histograms)} layers are drawn."
     learned = "nothing" if not c.learned > 0 else f"{percent(c.learned)} of the loss of the best constant"
-    several = any(m.unit == DRIFT for m in d.measures)
-    scale = (DRIFT,) if several else ("second moment",)
-    out = [
-        paragraphs(
-            f"By the end training had explained {learned} on the probe rows. Most rules read that too: a number beyond "
-            "its threshold is no finding where training gets on in spite of it."
-        )
-    ]
-    if drawn:
-        out.append(
-            _figure(
-                plots.histograms("Histograms of the hidden layers' activations; the table has them.", c.edges, drawn),
-                "Activations by depth",
-                verdict(
-                    d,
-                    "activation_profile",
-                    "saturation",
-                    "dead_units",
-                    "linear_range",
-                    "unequal_ranges",
-                    units=scale,
-                ),
-                "Share of activations in equal bins, all layers on one scale, on the probe rows; the outermost bins "
-                f"hold what lies beyond.{some}",
-                _histogram_table(d),
-            )
-        )
+    told = (
+        f"By the end training had explained {learned} on the probe rows. Most rules read that too: a number beyond its "
+        "threshold is no finding where training gets on in spite of it."
+    )
+    scale = (DRIFT,) if any(m.unit == DRIFT for m in d.measures) else ("second moment",)
     columns = [
         key("Layer", "layer"), column("mean a², start", "scale_start"), column("end", "scale_end"),
         column("RMS of ∂L/∂W, early", "gradient_early"), column("end", "gradient_end"),
     ]  # fmt: skip
-    records = [vars(v) for v in c.depths]
-    out.append(
-        _figure(
-            plots.by_depth(
-                "scales",
-                "Mean square of the activations by layer.",
-                "mean a²",
-                names,
-                {"start": [v.scale_start for v in c.depths], "end": [v.scale_end for v in c.depths]},
-            ),
-            "Scale of the signal by depth",
-            verdict(d, "activation_profile", units=scale),
-            "A straight slope is the law S^(m−1): each layer multiplies by the same factor.",
-            numbers("depth", "scale of activations and gradients by layer", columns, records),
-        )
+    table = lambda name: numbers(name, "activations and gradients by layer", columns, [vars(v) for v in c.depths])  # noqa: E731
+    layers = [v.layer for v in c.depths]
+    scales = {"start": [v.scale_start for v in c.depths], "end": [v.scale_end for v in c.depths]}
+    flow = {"early": [v.gradient_early for v in c.depths], "end": [v.gradient_end for v in c.depths]}
+    signal = _figure(
+        plots.by_depth("scales", "Mean square of the activations by layer.", "mean a²", layers, scales),
+        "Scale of the signal by depth",
+        verdict(d, "activation_profile", units=scale),
+        "A straight slope is the law S^(m−1): each layer multiplies by the same factor.",
+        table("depth"),
     )
-    out.append(
-        _figure(
-            plots.by_depth(
-                "flow",
-                "Root mean square of the weight gradients by layer.",
-                "RMS of ∂L/∂W",
-                names,
-                {"early": [v.gradient_early for v in c.depths], "end": [v.gradient_end for v in c.depths]},
-            ),
-            "Gradient flow by depth",
-            verdict(d, "gradient_profile", "symmetry", units=("first over last layer",)),
-            "After three steps, and at the end, on the probe rows.",
-            numbers("flow", "scale of activations and gradients by layer", columns, records),
-        )
+    gradients = _figure(
+        plots.by_depth("flow", "Root mean square of the weight gradients by layer.", "RMS of ∂L/∂W", layers, flow),
+        "Gradient flow by depth",
+        verdict(d, "gradient_profile", "symmetry", units=("first over last layer",)),
+        "After three steps, and at the end, on the probe rows.",
+        table("flow"),
     )
-    return "".join(out)
+    return paragraphs(told) + _histograms(d, scale) + signal + gradients
+
+
+def _histograms(d: Diagnosis, scale: Sequence[str]) -> str:
+    c = d.chart
+    drawn = _spread(c.histograms)
+    if not drawn:
+        return ""
+    some = "" if len(drawn) == len(c.histograms) else f" {len(drawn)} of {len(c.histograms)} layers are drawn."
+    states = ("activation_profile", "saturation", "dead_units", "linear_range", "unequal_ranges")
+    return _figure(
+        plots.histograms("Histograms of the hidden layers' activations; the table has them.", c.edges, drawn),
+        "Activations by depth",
+        verdict(d, *states, units=scale),
+        "Share of activations in equal bins, all layers on one scale, on the probe rows; the outermost bins hold what "
+        f"lies beyond.{some}",
+        _histogram_table(d),
+    )
 
 
 def _histogram_table(d: Diagnosis) -> str:
