@@ -6,17 +6,18 @@ import numpy as np
 
 from equipoise import techniques as T
 from equipoise.recipe import Recipe
-from equipoise.study.conduct import Study
 from equipoise.study.design import Factor, make_design
 from equipoise.study.effects import effects
 from equipoise.study.execute import Trained
+from equipoise.study.finished import Study
 from equipoise.study.rates import by_rate
 from equipoise.study.recommend import confirm, recommend
-from equipoise.study.tradeoff import trade
+from equipoise.study.tradeoff import FORMS, trade
 
 NAMES = ("BatchNorm", "Dropout", "WeightDecay", "LabelSmoothing", "MixUp", "RandomAffine", "Cosine")
 GAINS = (-0.30, 0.25, 0.0, -0.05, 0.0, -0.10, 0.02)
 RATES = (0.25, 1.0, 4.0)
+LOSSES = ("cross-entropy", "zero-one")
 HOSTILE = '<script src="https://evil.example/x.js">alert(1)</script> & "$\\frac{1}{2}$"'
 
 
@@ -56,6 +57,7 @@ def made(
     found = effects(design, middle, primary="loss")
     choice = recommend(design, middle["loss"], found)
     halves = rng.normal(0, 0.1, (design.configurations, 2, 2, 60, 2)) + 0.3 * mean[:, None, None, None, None]
+    p = np.exp(halves) / np.exp(halves).sum(-1, keepdims=True)
     baseline, candidate = Recipe(T.CrossEntropy(), T.AdamW()), Recipe(T.CrossEntropy(), T.AdamW(), T.BatchNorm())
     fresh = rng.normal(1.0, 0.1, (10, 50))
     return Study(
@@ -84,4 +86,5 @@ def made(
             ],
         },
         1,
+        forms={f: trade(design, p, np.eye(2)[[0, 1] * 30], effects=found, n=539, form=FORMS[f]) for f in LOSSES},
     )  # fmt: skip

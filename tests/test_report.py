@@ -20,9 +20,9 @@ from equipoise.report import numbers as num
 from equipoise.report import study_page
 from equipoise.report.repeat import HELD, MOVING, SEEDS_ONLY, STUDIES, THREE_FACTOR, UNDECLARED
 from equipoise.report.style import DARK, LIGHT
-from equipoise.study.conduct import Study
 from equipoise.study.design import Factor, make_design
 from equipoise.study.effects import effects
+from equipoise.study.finished import Study
 from equipoise.study.recommend import Confirmation, recommend
 
 from .studies import HOSTILE, NAMES, RATES, made
@@ -293,6 +293,15 @@ class TestEvidence:
         assert "scored as these: 2 with BatchNorm." in told.text and "with Dropout." not in told.text
         assert {r["rates"] for r in files(told)["design.csv"]} == {"×0.25, ×1, ×4"}
         assert "declared beforehand at" not in page.text and "rates" not in files(page)["design.csv"][0]
+
+    def test_the_trade_is_told_in_every_loss(self, study: Study, page: Page) -> None:
+        got = files(page)
+        for form, rows in study.forms.items():
+            records = {r["technique"]: r for r in got[f"trade-{form}.csv"]}
+            assert {t.technique: t.variance for t in rows} == {k: float(r["variance"]) for k, r in records.items()}
+            assert records.keys() == {r["technique"] for r in got["trade.csv"]}
+        assert "the same in cross-entropy (Bregman information, jackknifed)" in page.text
+        assert "the same in zero-one loss (Kohavi and Wolpert)" in page.text
 
     def test_groups_are_told(self, study: Study) -> None:
         facts = study.facts | {"groups": {"assess": 27, "test": 25}}

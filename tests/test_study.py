@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
 
 import equipoise as eq
+from equipoise import schemas
 from equipoise import techniques as T
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
+from equipoise.files import to_json
 from equipoise.plan import Options
 from equipoise.recipe import Recipe, resolve
 from equipoise.study import Study, prepare
-from equipoise.study.factors import arm, base_of, question, questions
+from equipoise.study.factors import arm, base_of, declared, question, questions
 
 FAST: dict[str, Any] = {"lr": "fixed", "trade_splits": 0, "options": Options(threads=1, compile="never")}
 
@@ -67,6 +71,13 @@ def test_half_splits_and_the_rate_ladder(digits: Data) -> None:
     )  # fmt: skip
     assert found.trained.stop.shape == (4, 3, 2) and len(found.trades) == 2 and len(found.by_rate) == 2
     assert all(np.isclose(t.bias2 + t.variance, t.risk) and t.n == 539 for t in found.trades)
+    assert list(found.forms) == ["cross-entropy", "zero-one"]
+    for rows in found.forms.values():
+        assert [t.technique for t in rows] == [t.technique for t in found.trades]
+        assert all(np.isclose(t.bias2 + t.variance, t.risk) for t in rows)
+    saved = json.loads(to_json(found.to_dict()))
+    jsonschema.validate(saved, schemas.load("study"))
+    assert [r["rates"] for r in saved["by_rate"]] == [[0.25, 1.0, 4.0]] * 2 and len(saved["trade_forms"]) == 2
 
 
 def test_seconds_are_measured_and_compiling_is_told_apart(digits: Data) -> None:
@@ -93,6 +104,11 @@ class TestFactors:
         q = question("none|BatchNorm|LayerNorm")
         assert q.name == "normalization" and q.entries == (None, T.BatchNorm(), T.LayerNorm())
         assert q.factor.rows == ("normalization[BatchNorm()]", "normalization[LayerNorm()]")
+
+    def test_a_technique_among_several_levels_keeps_its_interactions(self) -> None:
+        asked = questions("none|BatchNorm|LayerNorm,Dropout,Cosine,MixUp")
+        assert declared(asked) == [(0, 1), (3, 1), (0, 2)]
+        assert declared(questions("BatchNorm|Dropout,MixUp")) == [(1, 0)]  # no interaction of a factor with itself
 
     def test_commas_inside_parentheses(self) -> None:
         assert [q.name for q in questions("Dropout(p=0.3, where='all'), L2")] == ["Dropout", "L2"]

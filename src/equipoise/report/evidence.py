@@ -12,7 +12,15 @@ from .plots import Arrow, plane
 from .verdicts import GLYPHS, in_order, ranked
 
 if TYPE_CHECKING:
-    from ..study.conduct import Study
+    from collections.abc import Sequence
+
+    from ..study.finished import Study
+    from ..study.tradeoff import TradeRow
+
+_LOSSES = {
+    "cross-entropy": "cross-entropy (Bregman information, jackknifed)",
+    "zero-one": "zero-one loss (Kohavi and Wolpert)",
+}
 
 _KEY = " ".join(
     f'<span class="key {c}"><span aria-hidden="true">{GLYPHS[v]}</span> {v}</span>'
@@ -85,14 +93,22 @@ def trade_section(study: Study) -> str:
         'zero and the effect at the full size points the same way; <span class="key costs">unbroken orange: the risk '
         "rises</span>; broken grey: neither is shown."
     )
+    below = _trade_table("trade", f"bias² and variance at n/2 = {n}", trades)
+    beside = [
+        _trade_table(f"trade-{form}", f"the same in {_LOSSES.get(form, form)}", in_order(study, rows))
+        for form, rows in study.forms.items()
+    ]
+    return section("trade", "Bias and variance", figure(drawing, caption, below), *beside)
+
+
+def _trade_table(name: str, caption: str, trades: Sequence[TradeRow]) -> str:
     d = num.decimals((t.risk_high - t.risk_low) / 4 for t in trades)
     columns = [key("Technique", "technique")]
-    for title, name in (("Bias²", "bias2"), ("Variance", "variance"), ("Risk", "risk")):
-        columns.append(Column(title, lambda r, k=name: num.signed(r[k], d)))
-        columns.append(Column("95 % interval", _ends(f"{name}_low", f"{name}_high", d)))
+    for title, part in (("Bias²", "bias2"), ("Variance", "variance"), ("Risk", "risk")):
+        columns.append(Column(title, lambda r, k=part: num.signed(r[k], d)))
+        columns.append(Column("95 % interval", _ends(f"{part}_low", f"{part}_high", d)))
     columns += [key("Class", "class"), Column("Profitable", lambda r: "yes" if r["profitable"] else "no", number=False)]
-    below = numbers("trade", f"bias² and variance at n/2 = {n}", columns, [t.as_json() for t in trades])
-    return section("trade", "Bias and variance", figure(drawing, caption, below))
+    return numbers(name, caption, columns, [t.as_json() for t in trades])
 
 
 def interactions_section(study: Study) -> str:

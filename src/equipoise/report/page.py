@@ -12,7 +12,7 @@ from .training import costs_section, curves_section
 from .verdicts import opening, recommendation, verdict_table
 
 if TYPE_CHECKING:
-    from ..study.conduct import Study
+    from ..study.finished import Study
 
 _SECTIONS = {
     "effects": ("Effects", effects_section),

@@ -9,7 +9,7 @@ from . import numbers as num
 from .markup import Column, bullets, code, key, numbers, paragraphs, section, terms
 
 if TYPE_CHECKING:
-    from ..study.conduct import Study
+    from ..study.finished import Study
 
 # Measured by `python benchmarks/evidence/simulate.py` (benchmarks/evidence/results, decision 0014): coverage averaged
 # over a study's rows where the model holds; "seed only" in "mostly example error"; the row whose effect moves with the

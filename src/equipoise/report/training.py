@@ -12,7 +12,7 @@ from .markup import Column, Record, csv_link, figure, key, numbers, paragraphs, 
 from .plots import Curve, bounds, curves
 
 if TYPE_CHECKING:
-    from ..study.conduct import Study
+    from ..study.finished import Study
 
 
 def curves_section(study: Study) -> str:

@@ -11,8 +11,8 @@ from . import numbers as num
 from .markup import csv_link, paragraphs
 
 if TYPE_CHECKING:
-    from ..study.conduct import Study
     from ..study.effects import EffectRow
+    from ..study.finished import Study
     from ..study.rates import RateRow
     from ..study.recommend import Confirmation
     from ..study.tradeoff import TradeRow

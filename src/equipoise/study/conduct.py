@@ -16,6 +16,7 @@ from ..errors import EquipoiseError
 from ..feed import Schedule
 from ..plan import Member, Options
 from ..precision import settled
+from .costs import by_technique
 from .factors import arm
 from .finished import Study, finished
 from .judged import HALVES_FROM, Judged, judged, seconds
@@ -72,6 +73,8 @@ def study(
     Returns a `Study`. Raises EquipoiseError for bad input, and where ``out`` holds another question.
     """
     plan = prepare(model, recipe, data, techniques, seeds=seeds, lr=lr, configurations=configurations, seed=seed)
+    if out is not None and not (Path(out) / NAME).exists():
+        plan.costs = by_technique(plan, data, model, Schedule(epochs, batch_size), options)
     judging = Judging(primary_metric(data, metric), smallest, trade_splits, looks, seed)
     setting = Setting(model, data, Schedule(epochs, batch_size), options)
     return conduct(setting, plan, judging, out=out, resume=resume, more=more, progress=progress)

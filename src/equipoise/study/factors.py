@@ -165,6 +165,11 @@ def check_entry(t: Technique, data: Data) -> None:
 
 
 def declared(asked: Sequence[Question], pairs: Iterable[tuple[str, str]] = INTERACTIONS) -> list[tuple[int, int]]:
-    """The declared interactions among the factors, as pairs of factor numbers."""
-    place = {q.name: i for i, q in enumerate(asked)}
-    return [(place[a], place[b]) for a, b in pairs if a in place and b in place]
+    """The declared interactions among the factors, as pairs of factor numbers; a factor of several levels stands for
+    each of its techniques."""
+    place: dict[str, int] = {}
+    for i, q in enumerate(asked):
+        for name in (q.name, *(type(e).__name__ for e in q.entries if e is not None)):
+            place.setdefault(name, i)
+    found = [(place[a], place[b]) for a, b in pairs if a in place and b in place and place[a] != place[b]]
+    return list(dict.fromkeys(found))

@@ -30,7 +30,8 @@ class Study:
     confirmed, or the baseline; ``report(path)`` writes the page.
 
     ``chosen``: the learning-rate factor of every arm and seed block, cross-fitted. ``capped``: per technique, runs of
-    its effect that ended worse than the fallback they are scored as. ``looks``: declared and taken.
+    its effect that ended worse than the fallback they are scored as. ``looks``: declared and taken. ``trades``: in
+    squared loss; ``forms``: in the other losses, by name.
     """
 
     question: dict[str, Any]
@@ -52,6 +53,7 @@ class Study:
     looks: dict[str, Any] = field(default_factory=dict)
     chosen: list[list[float]] = field(default_factory=list)
     capped: dict[str, int] = field(default_factory=dict)
+    forms: dict[str, tuple[TradeRow, ...]] = field(default_factory=dict)
 
     @property
     def effects(self) -> pd.DataFrame:
@@ -82,7 +84,9 @@ class Study:
             "rates": {"ladder": list(self.rates), "seeds": self.seeds, "chosen": self.chosen},
             "looks": self.looks, "effects": [r.as_json() for r in self.found.rows],
             "interactions": [r.as_json() for r in self.found.interactions],
-            "trade": [r.as_json() for r in self.trades], "test_looks": self.test_looks,
+            "trade": [r.as_json() for r in self.trades],
+            "trade_forms": {form: [r.as_json() for r in rows] for form, rows in self.forms.items()},
+            "by_rate": [r.as_json() for r in self.by_rate], "test_looks": self.test_looks,
             "recommended": {"recipe": self.candidate.to_list(), "predicted": self.recommendation.predicted, "why": why},
             "confirmation": self.confirmation.as_json() if self.confirmation else None,
         }  # fmt: skip
@@ -153,6 +157,7 @@ def finished(store: Store, asked: Terms | None = None) -> Study | None:
     question = {
         **terms.about, "base": terms.base.to_list(), "primary": terms.metric, "smallest": j.found.smallest,
     }  # fmt: skip
+    split = trades(store, terms, j)
     told = _looks(terms, j, [len(taken) for _, taken, _ in looks])
     confirmed = {what["look"] for n in range(1, j.looks.now + 1) if (what := store.fact(f"{CONFIRM} {n}"))}
     return Study(
@@ -166,21 +171,29 @@ def finished(store: Store, asked: Terms | None = None) -> Study | None:
         j.trained,
         seeds,
         terms.rates,
-        trades(store, terms, j),
+        split.pop("squared", ()),
         by_rate(store, terms, j),
         last[2],
         [*terms.left_out, *j.trained.notes, *store.notes(), *_said(told)],
-        {**terms.facts, "seeds": seeds, "looks": told},
+        {**terms.facts, "seeds": seeds, "looks": told, **_groups(store)},
         len(confirmed),
         told,
         [[terms.rates[int(i)] for i in row] for row in j.chosen],
         capped(terms, j),
+        split,
     )
 
 
 def _looks(terms: Terms, j: Judged, taken: list[int]) -> dict[str, Any]:
     """The seed blocks at the looks declared and taken, and the two-sided level that this one's 95 % intervals spend."""
     return {"declared": list(terms.looks), "taken": taken, "level": j.looks.level(0.05)}
+
+
+def _groups(store: Store) -> dict[str, Any]:
+    """How many groups the rows of a role fall into, where they are grouped."""
+    held = {role: store.array(f"groups {role}") for role in ("assess", "test")}
+    found = {role: len(np.unique(v)) for role, v in held.items() if v is not None}
+    return {"groups": found} if found else {}
 
 
 def _said(looks: dict[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from .phases import CONFIRM, DESIGN, HALVES, Trained, collected
 from .recommend import Confirmation, Recommendation, confirm, recommend
 from .store import Key, Result, Store
 from .terms import Terms
-from .tradeoff import TradeRow, trade
+from .tradeoff import FORMS, TradeRow, trade
 
 Array = np.ndarray[Any, Any]
 HALVES_FROM = 2_000_000  # seeds of the half-splits start this far from the study's
@@ -86,16 +86,20 @@ def halves_keys(terms: Terms, j: Judged) -> list[Key]:
     return [Key(c, terms.rates[i], first + part) for c, i in enumerate(j.often) for part in range(2 * terms.splits)]
 
 
-def trades(store: Store, terms: Terms, j: Judged) -> tuple[TradeRow, ...]:
-    """Bias² and variance from the half-splits."""
+def trades(store: Store, terms: Terms, j: Judged) -> dict[str, tuple[TradeRow, ...]]:
+    """Bias² and variance from the half-splits, by the form of the loss; squared loss comes first."""
     if not terms.splits:
-        return ()
+        return {}
     found = {key: r for key, _, r in store.results(HALVES)}
     predictions = [_needed(found, key).arrays["prediction"] for key in halves_keys(terms, j)]
     targets, groups = store.array("targets"), store.array("groups assess")
     assert targets is not None
     f = halved(predictions, terms.design.configurations, terms.splits)
-    return trade(terms.design, f, targets, effects=j.found, n=terms.half, groups=groups)
+    forms = FORMS if "accuracy" in terms.names else {"squared": FORMS["squared"]}  # of classes, or of numbers
+    return {
+        name: trade(terms.design, f, targets, effects=j.found, n=terms.half, form=form, groups=groups)
+        for name, form in forms.items()
+    }
 
 
 def confirmation(store: Store, terms: Terms, j: Judged) -> Confirmation | None:

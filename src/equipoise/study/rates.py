@@ -7,8 +7,9 @@ losses on ``stop``, which no effect is measured on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,10 @@ class RateRow:
     change_high: float
     change_p: float
     note: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of ``study.json``; numbers by rate are lists."""
+        return {k: _number(v) for k, v in asdict(self).items()}
 
 
 def cross_fitted(design: Design, stop: Array, rates: Sequence[float]) -> Array:
@@ -120,6 +125,12 @@ def _note(k: int, each: list[Interval], rates: Sequence[float], better: str, sma
 
 def _at(there: Sequence[bool], rates: Sequence[float]) -> str:
     return ", ".join(f"×{rate:g}" for rate, yes in zip(rates, there, strict=True) if yes)
+
+
+def _number(v: Any) -> Any:
+    if isinstance(v, tuple):
+        return [_number(x) for x in v]
+    return None if isinstance(v, float) and not math.isfinite(v) else v
 
 
 def _checked(design: Design, stop: Array, rates: Sequence[float]) -> Array:

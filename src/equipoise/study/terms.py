@@ -145,7 +145,8 @@ def terms_of(setting: Setting, plan: StudyPlan, judging: Judging, command: str) 
         looks=declared(judging.looks, len(plan.seeds)), smallest=judging.smallest, splits=judging.splits,
         names=(judging.metric, *(m for m in known if m != judging.metric)), seed=judging.seed,
         half=half_size(len(data.rows["fit"]), data.groups_of("fit")), about={"data": data.name, "model": network},
-        facts=facts | ({"command": command} if command else {}), left_out=tuple(plan.left_out),
+        facts=facts | {k: v for k, v in (("command", command), ("costs", plan.costs)) if v},
+        left_out=tuple(plan.left_out),
     )  # fmt: skip
 
 
