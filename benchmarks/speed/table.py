@@ -94,13 +94,14 @@ def _noise(found: dict[str, Any]) -> str:
     lines = [[k, f"{million / (v['milliseconds'] * 1e-3):,.0f}", _spread(v)] for k, v in found["masks"].items()]
     text = "#### Noise\n" + _table(["dropping, one thread", "million elements a second", "× F.dropout"], lines)
     for name, block in found["blocks"].items():
-        rows = [
-            [k, f"{v['milliseconds']:.3f}", _spread(v), f"{v['saved bytes'] / block['eager']['saved bytes']:.2f}"]
-            for k, v in block.items()
-        ]
+        rows = [[k, f"{v['milliseconds']:.3f}", _spread(v), _share(v, block["eager"])] for k, v in block.items()]
         head = [f"batch norm, ReLU, dropout on {name}, both ways", "ms", "× eager", "saved bytes, share of eager's"]
         text += "\n\n" + _table(head, rows)
     return text
+
+
+def _share(v: dict[str, float], of: dict[str, float]) -> str:
+    return f"{v['saved bytes'] / of['saved bytes']:.2f}" if "saved bytes" in v else "–"
 
 
 def _augmentation(found: dict[str, Any]) -> str:
