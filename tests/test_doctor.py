@@ -322,7 +322,7 @@ def same(a: Any, b: Any) -> bool:
     return all(same(a[k], b[k]) for k in a) if isinstance(a, dict) else torch.equal(a, b)
 
 
-def own_norm() -> nn.Module:
+def own_norm() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3), nn.Linear(8, 3))
 
 
@@ -343,7 +343,7 @@ class Untouched:
 
     def now(self) -> dict[str, Any]:
         modules = dict(self.net.module.named_modules())
-        words = np.random.get_state()[1]
+        drawn: Any = np.random.get_state()
         return {
             "state": bits(self.cohort.executor.member(self.cohort.state, 0)),
             "own": bits(dict(self.net.module.state_dict())),
@@ -353,7 +353,7 @@ class Untouched:
             "backward": torch.tensor([len(m._backward_hooks) for m in modules.values()]),
             "required": torch.tensor([p.requires_grad for p in self.net.module.parameters()]),
             "torch": torch.get_rng_state(),
-            "numpy": torch.tensor(np.asarray(words, dtype=np.int64)),
+            "numpy": torch.tensor(np.asarray(drawn[1], dtype=np.int64)),
             "python": torch.tensor(random.getstate()[1]),
             "enabled": torch.tensor([torch.is_grad_enabled(), self.net.current is None]),
         }
