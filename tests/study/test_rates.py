@@ -105,6 +105,16 @@ def test_what_rounding_leaves_is_no_effect() -> None:
     assert still.change == 0.0 and np.isnan(still.change_p)
 
 
+def test_a_rate_at_which_nothing_learns_is_told_as_that() -> None:
+    y = np.random.default_rng(8).normal(1.0, 0.1, (16, 3, 3, 40))
+    y[:, 0] = 2.3
+    fallback = np.zeros((16, 3, 3), dtype=bool)
+    fallback[:, 0] = True
+    assert by_rate(DESIGN, y, LADDER, "lower", 0.5, fallback)[0].note == "no run learned anything at ×0.25"
+    fallback[0, 0, 0] = False
+    assert by_rate(DESIGN, y, LADDER, "lower", 0.5, fallback)[0].note == "no effect beyond rounding at ×0.25"
+
+
 def test_effects_that_do_not_matter_are_not_said_to_pay() -> None:
     rng = np.random.default_rng(7)
     y = rng.normal(1.0, 0.001, (16, 3, 3, 40))

@@ -69,10 +69,11 @@ def costs_section(study: Study) -> str:
     ]
     if alone:
         e = num.decimals(1e3 * r["step seconds on"] / 10 for r in records)
+        m = num.decimals(r["bytes on"] / 1e6 / 10 for r in records)
         columns += [
             Column("Step alone, ms", lambda r: num.plain(1e3 * r["step seconds on"], e)),
             _ratio("step seconds"),
-            Column("Memory alone, MB", lambda r: num.plain(r["bytes on"] / 1e6, 2)),
+            Column("Memory alone, MB", lambda r: num.plain(r["bytes on"] / 1e6, m)),
             _ratio("bytes"),
         ]
     share = (
@@ -89,7 +90,7 @@ def costs_section(study: Study) -> str:
     return section(
         "costs",
         "Cost in time and memory",
-        table("Mean seconds of a run, over all other techniques, rates and seeds", columns, records),
+        table("Of a run, the mean over all other techniques, rates and seeds; of a step alone", columns, records),
         f"<p>{csv_link('costs', records)}</p>",
         paragraphs(share),
     )

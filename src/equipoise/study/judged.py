@@ -127,7 +127,8 @@ def by_rate(store: Store, terms: Terms, j: Judged) -> tuple[Any, ...]:
     if len(terms.rates) < 2:
         return ()
     y = _grouping(store, "assess")(j.trained.scores[terms.metric])
-    return ladder.by_rate(terms.design, y, terms.rates, j.found.better, j.found.smallest)
+    fallback = j.trained.failed | j.trained.capped
+    return ladder.by_rate(terms.design, y, terms.rates, j.found.better, j.found.smallest, fallback)
 
 
 def seconds(store: Store) -> dict[str, float]:

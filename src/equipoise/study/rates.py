@@ -79,12 +79,18 @@ def at_rate(values: Array, chosen: Array) -> Array:
 
 
 def by_rate(
-    design: Design, y: Array, rates: Sequence[float], better: str, smallest: float = 0.0
+    design: Design,
+    y: Array,
+    rates: Sequence[float],
+    better: str,
+    smallest: float = 0.0,
+    fallback: Array | None = None,
 ) -> tuple[RateRow, ...]:
     """Effects of every technique at each fixed rate, from per-example scores (N, L, S, n).
 
     Intervals are plain 95 % ones; none of them is part of the family that carries verdicts. ``smallest``: a note says
     "pays" or "costs" only of an effect of at least that size. Runs that are bit-identical have an effect of exactly 0.
+    ``fallback``: (N, L, S) the runs whose scores are a fallback's; where all of a rate are, the note says so instead.
     """
     y = np.asarray(y, dtype=np.float64)
     w = design.weights[: len(design.rows)]
@@ -93,12 +99,15 @@ def by_rate(
     each = [without_error(interval(y[:, rate], w), same[rate]) for rate in range(len(rates))]
     ends = interval(np.concatenate([y[:, high], y[:, low]]), np.concatenate([w, -w], axis=1))
     ends = without_error(ends, same[low] & same[high])
+    hidden = [fallback is not None and bool(np.all(fallback[:, rate])) for rate in range(len(rates))]
     lost = ROUNDING * float(np.abs(y).mean())
     rows = []
     for k, technique in enumerate(design.rows):
         at = {name: tuple(float(getattr(e, name)[k]) for e in each) for name in ("effect", "low", "high")}
         change, change_low, change_high, p = (float(v[k]) for v in (ends.effect, ends.low, ends.high, ends.p))
-        note = _note(k, each, rates, better, max(smallest, lost), lost)
+        said = [_note(k, each, rates, better, max(smallest, lost), [0.0 if h else lost for h in hidden])]
+        said += [f"no run learned anything at {_at(hidden, rates)}"] if any(hidden) else []
+        note = "; ".join(filter(None, said))
         rows.append(
             RateRow(
                 technique, tuple(rates), at["effect"], at["low"], at["high"], change, change_low, change_high, p, note
@@ -107,12 +116,13 @@ def by_rate(
     return tuple(rows)
 
 
-def _note(k: int, each: list[Interval], rates: Sequence[float], better: str, smallest: float, lost: float) -> str:
+def _note(k: int, each: list[Interval], rates: Sequence[float], better: str, smallest: float, lost: list[float]) -> str:
     """``pays only at ×4``: where the intervals of single rates lie on one side of zero and their effects are at least
-    ``smallest``, if that is not all of them; and the rates whose whole interval is lost in rounding."""
+    ``smallest``, if that is not all of them; and the rates whose whole interval is lost in rounding (``lost``, by rate;
+    0 where that says nothing)."""
     below = [bool(e.high[k] < 0 and e.effect[k] <= -smallest) for e in each]
     above = [bool(e.low[k] > 0 and e.effect[k] >= smallest) for e in each]
-    none = [max(abs(e.low[k]), abs(e.high[k])) <= lost for e in each]
+    none = [0.0 < most >= max(abs(e.low[k]), abs(e.high[k])) for e, most in zip(each, lost, strict=True)]
     said = [
         f"{verb} only at {_at(there, rates)}"
         for verb, there in zip(("pays", "costs"), (below, above) if better == "lower" else (above, below), strict=True)
