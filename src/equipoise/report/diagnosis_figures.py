@@ -60,7 +60,7 @@ def by_layer(d: Diagnosis) -> str:
         plots.by_depth("flow", "Root mean square of the weight gradients by layer.", "RMS of ∂L/∂W", layers, flow),
         "Gradient flow by depth",
         verdict(d, "gradient_profile", "symmetry", units=("first over last layer",)),
-        "After three steps, and at the end, on the probe rows.",
+        "After three steps, and at the end, on the probe rows; what is 0 is not drawn.",
         table("flow"),
     )
     return paragraphs(told) + _histograms(d, scale) + signal + gradients
