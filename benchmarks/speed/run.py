@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 GROUPS = ("ours", "peers", "keras", "jax")  # variants that can share a process; the bare loop is in each
 PARTS = ("noise", "augmentation", "costs")
+MARKS = ("<!-- speed tables -->", "<!-- end of speed tables -->")
 
 
 def arguments() -> argparse.Namespace:
@@ -27,6 +28,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--quick", action="store_true", help="3 short blocks instead of 7")
     p.add_argument("--only", action="append", default=[], help="only variants whose name holds this (may be repeated)")
     p.add_argument("--suffix", default="", help="of the names of the result files, as -h200")
+    p.add_argument("--write", action="store_true", help="put the tables between the marks in ../RESULTS.md")
     p.add_argument("--tables", action="store_true", help="measure nothing, print the tables of what is there")
     return p.parse_args()
 
@@ -67,6 +69,16 @@ def main() -> None:
     text = tables(RESULTS, a.suffix)
     (RESULTS / f"tables{a.suffix}.md").write_text(text, encoding="utf-8")
     print(text)
+    if a.write:
+        written(text)
+
+
+def written(text: str) -> None:
+    """The tables in the place of those that RESULTS.md has."""
+    path = HERE.parent / "RESULTS.md"
+    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    path.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
