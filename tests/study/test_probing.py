@@ -18,7 +18,7 @@ from equipoise.cohort import Cohort
 from equipoise.data import Data
 from equipoise.executor import Stack
 from equipoise.feed import Schedule
-from equipoise.plan import Member, Options, group
+from equipoise.plan import STACK, Member, Options, group
 from equipoise.programs import make_program
 from equipoise.recipe import Recipe, resolve
 from equipoise.study.probing import Footprint, measured
@@ -104,7 +104,7 @@ def test_seconds_are_those_of_training(table: Data) -> None:
 def test_what_would_take_long_is_timed_on_one_run(table: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("equipoise.study.probing"), "PATIENCE", 0.0)
     step = measured("mlp(hidden=(16,))", resolve(None, "classify"), table, Schedule(1, 8), FAST, 100)
-    assert (step.cohort, step.stack, step.timed) == (24, 24, 1) and step.seconds > 0.0
+    assert (step.cohort, step.stack, step.timed) == (STACK, STACK, 1) and step.seconds > 0.0
 
 
 def test_a_model_that_cannot_be_stacked_is_priced_alone(sequences: Data) -> None:

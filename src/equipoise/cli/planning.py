@@ -46,7 +46,7 @@ def arranged(s: setting.Setting, flags: dict[str, Any], options: Options) -> Arr
     plan = prepare(s.model, s.recipe, s.data, flags["techniques"], seeds=blocks, lr=flags["lr"], seed=flags["seed"])
     schedule, splits = Schedule(s.epochs, flags["batch_size"]), 0 if flags["no_trade"] else 2
     warnings = risks(plan, s.model, s.data, flags["batch_size"], options)
-    step = measured(s.model, fullest(plan), s.data, schedule, options, plan.design.configurations * len(plan.seeds))
+    step = measured(s.model, fullest(plan), s.data, schedule, options, plan.design.configurations * len(plan.rates))
     size = sizes(s.data, schedule)
     plan.costs = by_technique(plan, s.data, s.model, schedule, options)
     if budget is None:

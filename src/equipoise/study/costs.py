@@ -117,7 +117,7 @@ def costs(
 ) -> Costs:
     """From the design, and the time of a few steps (on copies; nothing is trained)."""
     schedule = Schedule(epochs, batch_size)
-    step = measured(model, fullest(plan), data, schedule, options, plan.design.configurations * len(plan.seeds))
+    step = measured(model, fullest(plan), data, schedule, options, plan.design.configurations * len(plan.rates))
     return priced(plan, sizes(data, schedule), step, splits)
 
 

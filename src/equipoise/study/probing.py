@@ -25,7 +25,7 @@ from ..step import first_step
 if TYPE_CHECKING:
     from ..data import Data
 
-STEPS = 5  # timed; the fastest counts, as other work only ever adds time
+STEPS, ENOUGH = 5, 0.1  # at least so many are timed, and for so many seconds; the fastest counts: other work adds time
 PATIENCE = 5.0  # seconds that timing one stack may take
 STACKED_COPIES = 2.0  # vmap lays the inputs of convolutions out anew, so that a stack holds activations twice
 
@@ -136,9 +136,9 @@ def _footprint(cohort: Cohort) -> Footprint:
 
 
 def _fastest(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of the fastest of a few calls, the first left out; of the first where that took seconds already."""
+    """Seconds of the fastest of a few calls, of more where they are short; of the first only where it took seconds."""
     times: list[float] = []
-    for _ in range(STEPS + 1):
+    while len(times) <= STEPS or sum(times) < ENOUGH:
         began = time.perf_counter()
         work()
         if device.type == "cuda":
