@@ -10,10 +10,10 @@ from equipoise.data import Data
 from equipoise.errors import EquipoiseError
 from equipoise.feed import Schedule
 from equipoise.study.budget import seconds_of, within
-from equipoise.study.costs import CONFIRMING, Size, costs, duration, fullest, priced, sizes
+from equipoise.study.costs import CONFIRMING, Size, duration, fullest, priced, sizes
 from equipoise.study.planned import StudyPlan, prepare
 from equipoise.study.planning import precision
-from equipoise.study.probing import Footprint, Step
+from equipoise.study.probing import Footprint, Step, measured
 
 HOUR = 3600.0
 SIZE = Size(steps=100, half_steps=50, epochs=10, scores=300, data=1_000_000)
@@ -78,8 +78,9 @@ class TestCosts:
         from equipoise.plan import STACK, Options
 
         data = Data.load("digits")
-        got = costs(plan, data, "mlp(hidden=(8,))", 2, 64, Options(threads=1, compile="never"), 2)
-        size = sizes(data, Schedule(2, 64))
+        options, schedule = Options(threads=1, compile="never"), Schedule(2, 64)
+        size, taken = sizes(data, schedule), measured("mlp(hidden=(8,))", fullest(plan), data, schedule, options, 48)
+        got = priced(plan, size, taken, 2)
         assert (size.steps, size.half_steps, size.scores) == (2 * 17, 2 * 9, 3 * 270)
         assert got.run_steps == 164 * 34 + 64 * 18 and got.seconds > 0 and got.stack == min(STACK, 48)
         assert got.megabytes > sum(t.numel() * t.element_size() for t in data.inputs) / 1e6

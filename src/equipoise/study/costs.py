@@ -14,7 +14,7 @@ from ..plan import Options
 from .design import Design
 from .planned import StudyPlan, fewer, levels, single
 from .planning import precision
-from .probing import Step, alone, measured
+from .probing import Step, alone
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -110,15 +110,6 @@ class Costs:
         if rates > 1:
             line += f"; at one fixed rate {duration(design / rates)}"
         return f"{line}; {self.screening}" if self.screening else line
-
-
-def costs(
-    plan: StudyPlan, data: Data, model: Any, epochs: int, batch_size: int, options: Options, splits: int
-) -> Costs:
-    """From the design, and the time of a few steps (on copies; nothing is trained)."""
-    schedule = Schedule(epochs, batch_size)
-    step = measured(model, fullest(plan), data, schedule, options, plan.design.configurations * len(plan.rates))
-    return priced(plan, sizes(data, schedule), step, splits)
 
 
 def by_technique(plan: StudyPlan, data: Data, model: Any, schedule: Schedule, options: Options) -> list[dict[str, Any]]:
