@@ -62,6 +62,6 @@ def calmer(member: Member) -> str:
     """A lower rate, and bounded gradients where the recipe does not bound them."""
     optimizer = next(t for t in member.techniques.values() if t.slot == "optimizer")
     rate = optimizer.knobs()["rate"]
-    lower = dataclasses.replace(optimizer, rate=float(f"{rate / 10:.3g}"))  # type: ignore[call-arg]
+    lower = dataclasses.replace(optimizer, rate=float(f"{rate / 10:.3g}"))
     clipped = any(type(t).__name__ == "ClipGradients" for t in member.techniques.values())
     return f"Lower the rate: {lower!r}." + ("" if clipped else " Or bound the gradients: ClipGradients(1.0).")
