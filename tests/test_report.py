@@ -18,7 +18,7 @@ import pytest
 
 from equipoise.report import numbers as num
 from equipoise.report import study_page
-from equipoise.report.repeat import HELD, MOVING, SEEDS_ONLY, STUDIES, THREE_FACTOR, UNDECLARED
+from equipoise.report.repeat import HELD, HELD_ZERO, MOVING, PLACEBOS, SEEDS_ONLY, STUDIES, THREE_FACTOR, UNDECLARED
 from equipoise.report.style import DARK, LIGHT
 from equipoise.study.design import Factor, make_design
 from equipoise.study.effects import effects
@@ -357,6 +357,11 @@ class TestEvidence:
         assert ends("seed_only", name="mostly example error") == list(SEEDS_ONLY)
         assert ends("coverage", name="undeclared interactions") == list(UNDECLARED)
         assert ends("coverage", name="35 three-factor interactions, ±0.25σ") == list(THREE_FACTOR)
+        lines = (BENCH.parent / "results" / "placebo-paired.csv").read_text().splitlines()
+        real = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+        held = sum(float(r["low"]) <= 0.0 <= float(r["high"]) for r in real) / len(real)
+        assert (len(real), round(held, 3)) == (PLACEBOS, HELD_ZERO)
+        assert "In 600 real studies" in page.text and "held zero in 90.5 %" in page.text
         assert "95 to 97 %" in page.text and "86 to 91 %" in page.text and "20,000 studies of each kind" in page.text
 
 
