@@ -39,6 +39,11 @@ class Progress:
     ended: str = ""  # why it stopped before its time
     failed: str = ""  # where it became non-finite
 
+    def __post_init__(self) -> None:
+        """TypeError where a stored value is of another kind."""
+        if tuple(type(v) for v in vars(self).values()) != (list, dict, float, bool, str, str):
+            raise TypeError("a run holds a value of a wrong kind")
+
     @property
     def over(self) -> bool:
         return bool(self.ended or self.failed)
@@ -197,12 +202,14 @@ class Cohort:
         state = filled({"state": self.state}, t)["state"]
         kept = filled({"kept": self.state}, t)["kept"] if any(r.best or r.ended for r in runs) else state
         losses = list(t["['losses']"].to(self.program.device)) if "['losses']" in t else []
-        if len(runs) != len(self.runs) or len(losses) >= len(self.feed.batches):
-            raise ValueError(f"{len(runs)} runs at step {len(losses)} do not fit {len(self.runs)} runs")
+        epoch, notes, pieces = saved["epoch"], list(map(str, saved["notes"])), memory.Pieces(*map(int, saved["pieces"]))
+        began = time.perf_counter() - float(saved["seconds"])
+        position = type(epoch) is int and 0 <= epoch <= self.schedule.epochs and len(losses) < len(self.feed.batches)
+        if len(runs) != len(self.runs) or not position or min(pieces) < 0:
+            raise ValueError(f"{len(runs)} runs at epoch {epoch}, step {len(losses)} do not fit {len(self.runs)} runs")
         self.state, self.kept, self.runs, self.losses = state, kept, runs, losses
-        self.snapshot, self.pieces = (len(losses), state), memory.Pieces(*saved["pieces"])
-        self.epoch, self.notes = saved["epoch"], list(saved["notes"])
-        self._began = time.perf_counter() - saved["seconds"]
+        self.snapshot, self.pieces = (len(losses), state), pieces
+        self.epoch, self.notes, self._began = epoch, notes, began
 
     # --- scores and results -------------------------------------------------------------------------------------------
     def scores(self, role: str) -> dict[str, Any]:

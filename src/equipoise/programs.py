@@ -101,10 +101,10 @@ def rebuild(
 
 def _check_fit(program: Program, state: Mapping[str, Mapping[str, Tensor]]) -> None:
     module = program.net.module
-    want = {n: tuple(p.shape) for n, p in [*module.named_parameters(), *module.named_buffers()]}
-    have = {n: tuple(p.shape) for part in ("params", "buffers") for n, p in state[part].items()}
+    want = {n: (tuple(p.shape), p.dtype) for n, p in [*module.named_parameters(), *module.named_buffers()]}
+    have = {n: (tuple(p.shape), p.dtype) for part in ("params", "buffers") for n, p in state[part].items()}
     if want != have:
-        odd = next(iter(sorted(set(want.items()) ^ set(have.items()))))
+        odd = next(iter(sorted(set(want.items()) ^ set(have.items()), key=str)))
         raise EquipoiseError(
-            f"the saved weights do not fit the model ({odd[0]} of shape {odd[1]}): give the model it was trained with."
+            f"the saved weights do not fit the model ({odd[0]} of shape {odd[1][0]}): give the one it was trained with."
         )

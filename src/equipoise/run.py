@@ -51,8 +51,11 @@ class Signature:
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Signature:
         classes = None if d["classes"] is None else tuple(d["classes"])
-        shapes = tuple(map(tuple, d["shapes"]))
-        return cls(d["task"], d["outputs"], classes, tuple(d["targets"]), shapes, tuple(d["dtypes"]), d["many"])
+        shapes, targets = tuple(map(tuple, d["shapes"])), tuple(map(str, d["targets"]))
+        told = classes if d["task"] == "classify" else targets
+        if d["task"] not in ("classify", "regress") or told is None or len(told) != d["outputs"]:
+            raise ValueError("its signature contradicts itself")
+        return cls(d["task"], d["outputs"], classes, targets, shapes, tuple(d["dtypes"]), bool(d["many"]))
 
     def inputs(self, x: Any) -> Any:
         """Raw inputs (arrays, tensors, lists; a tuple where there are several) as tensors; shapes are checked."""
@@ -61,7 +64,10 @@ class Signature:
             raise EquipoiseError(f"{len(given)} inputs came, the model takes {len(self.shapes)}.")
         out = []
         for v, shape, dtype in zip(given, self.shapes, self.dtypes, strict=True):
-            t = v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v))
+            try:
+                t = v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v))
+            except (TypeError, ValueError):
+                raise EquipoiseError("inputs are no arrays of numbers: give them as in training.") from None
             if tuple(t.shape[1:]) != shape or t.dim() != len(shape) + 1:
                 raise EquipoiseError(
                     f"inputs of shape {tuple(t.shape)} came; the model was trained on rows of shape {shape}: "
@@ -261,21 +267,16 @@ def load_run(folder: str | Path, *, model: Any = None, data: Data | None = None)
         )  # fmt: skip
         with open(folder / "history.csv", newline="", encoding="utf-8") as h:
             record.history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(h)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as e:
-        if isinstance(e, EquipoiseError):
-            raise
-        raise EquipoiseError(
-            f"{folder} is damaged ({type(e).__name__}: {str(e)[:100]}): train again or restore the folder."
-        ) from None
-    if not model and ":" in record.model:
-        raise EquipoiseError(
-            f"{folder} was trained with the code {record.model}: "
-            f"name it again to run it, model={record.model!r} (--model)."
-        )
-    program, state, const = rebuild(
-        model or record.model, entries, signature, tree.unflatten(flat), metadata["precision"]
-    )
-    return Run(program, recipe, state, const, record, signature, data)
+        if not model and ":" in record.model:
+            way = f"name it again to run it, model={record.model!r} (--model)."
+            raise EquipoiseError(f"{folder} was trained with the code {record.model}: {way}")
+        made = rebuild(model or record.model, entries, signature, tree.unflatten(flat), metadata["precision"])
+    except EquipoiseError:
+        raise
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as e:
+        why = " ".join(f"{type(e).__name__}: {e}".split())[:120]
+        raise EquipoiseError(f"{folder} is damaged ({why}): train again or restore the folder.") from None
+    return Run(made[0], recipe, made[1], made[2], record, signature, data)
 
 
 def versions() -> dict[str, str]:

@@ -56,6 +56,9 @@ def checked_option(name: str, f: dataclasses.Field[Any], value: Any) -> Any:
     if choices and not any(value == c and isinstance(value, bool) == isinstance(c, bool) for c in choices):
         hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
         raise EquipoiseError(f"{name}({f.name}={value!r}): {f.name} is one of {', '.join(map(repr, choices))}.{hint}")
+    names = value if isinstance(value, tuple) else (value,)
+    if f.name == "where" and not (names and all(isinstance(n, str) for n in names)):
+        raise EquipoiseError(f"{name}(where={value!r}): where is 'all', or names of places such as 'layers.*'.")
     try:
         hash(value)
     except TypeError as e:

@@ -86,7 +86,7 @@ class Program:
         self.device = device
         self.net = Network(self._fresh(0), x)
         self.coding = coding(self.techniques)
-        self._check_width(outputs, task)
+        self._check_width(len(x[0] if isinstance(x, tuple) else x), outputs, task)
         self.net.build(self.techniques)
         self.net.module.to(device=device, dtype=self.dtype)
         self.objective = Objective(self.net, self.techniques, self.coding, task, outputs, precision)
@@ -97,13 +97,13 @@ class Program:
         self._calls = torch.tensor([c for _, _, c in self.net.streams] or [0], dtype=I32)
         self._refuse_collisions()
 
-    def _check_width(self, outputs: int, task: str) -> None:
+    def _check_width(self, rows: int, outputs: int, task: str) -> None:
         shape, allowed = tuple(self.net.output.shape), self.coding.widths(outputs, task)
-        if len(shape) != 2 or shape[1] not in allowed:
+        if len(shape) != 2 or shape[0] != rows or shape[1] not in allowed:
             what = f"{outputs} classes" if task == "classify" else f"{outputs} target{'s' if outputs > 1 else ''}"
-            wanted = " or ".join(f"({shape[0]}, {w})" for w in allowed)
+            wanted = " or ".join(f"({rows}, {w})" for w in allowed)
             raise EquipoiseError(
-                f"the model's output has shape {shape} for {shape[0]} rows, but the data has {what}: "
+                f"the model's output has shape {shape} for {rows} rows, but the data has {what}: "
                 f"make its last layer give {wanted}."
             )
         logits = next((t for t in self.techniques if getattr(t, "on", "") == "logits"), None)

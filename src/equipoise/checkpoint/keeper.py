@@ -142,13 +142,15 @@ class Folder(Keeper):
             try:
                 self._started = read_signed(path)
                 refuse_change(self._started["asked"], self.wanted, self.out)
+                _check_plans(self._started["plans"])
                 options, self._notes = follow(self._started["how"], options)
                 return options
             except (OSError, ValueError, KeyError, TypeError) as e:
                 if isinstance(e, EquipoiseError):
                     raise
+                why = " ".join(str(e).split())[:120]
                 raise EquipoiseError(
-                    f"{path} is damaged ({e}): nothing tells how this was started; train into another folder."
+                    f"{path} is damaged ({why}): nothing tells how this was started; train into another folder."
                 ) from None
         options = settle(options)
         self._started["how"] = how(options)
@@ -224,3 +226,14 @@ class Folder(Keeper):
         for pattern in (".*.tmp", ".tmp??????"):  # what a killed write leaves: ours, and that of safetensors
             for left in self.out.rglob(pattern):
                 left.unlink(missing_ok=True)
+
+
+def _check_plans(plans: Any) -> None:
+    """TypeError where stored plans are none."""
+    want = {"executor": str, "compiled": bool, "cohort": int, "structure": str, "why": str}
+    if not isinstance(plans, list) or not all(isinstance(p, dict) for p in plans):
+        raise TypeError("its plans are no list of plans")
+    for p in plans:
+        wrong = next((k for k, kind in want.items() if type(p.get(k)) is not kind), None)
+        if wrong or p["cohort"] < 0 or not isinstance(p.get("gates"), list | None):
+            raise TypeError(f"a plan holds {wrong or 'cohort or gates'} of a wrong kind")

@@ -45,7 +45,7 @@ def read_inputs(path: Path, signature: Any) -> Any:
         try:
             with np.load(path, allow_pickle=False) as f:
                 return f["x" if "x" in f.files else f.files[0]]
-        except (OSError, ValueError, KeyError, IndexError) as e:
+        except Exception as e:  # the decoders raise a dozen kinds for damaged bytes; none of them is ours
             raise EquipoiseError(
                 f"{path} is no readable .npz ({type(e).__name__}): give an array x of inputs."
             ) from None
@@ -60,6 +60,8 @@ def _table(path: Path, signature: Any) -> Any:
     except (OSError, ValueError, pd.errors.ParserError, UnicodeDecodeError) as e:
         raise EquipoiseError(f"{path} is no readable .csv ({type(e).__name__}).") from None
     frame = frame.drop(columns=[c for c in signature.targets if c in frame.columns])
+    if not len(frame):
+        raise EquipoiseError(f"{path} has no rows below its header: give a row per example.")
     try:
         values = frame.to_numpy(dtype="float32")
     except (ValueError, TypeError):

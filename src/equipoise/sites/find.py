@@ -75,6 +75,7 @@ def observe(model: nn.Module, x: Any) -> Trace:
             before = torch.get_rng_state()
             trace.output = run(model, _tracked(x))
             trace.random = not torch.equal(before, torch.get_rng_state())
+            _refuse_no_gradient(model, trace.output)
     except EquipoiseError:
         raise
     except Exception as e:
@@ -91,6 +92,24 @@ def observe(model: nn.Module, x: Any) -> Trace:
                 if k in saved and saved[k].shape == v.shape:
                     v.copy_(saved[k])
     return trace
+
+
+def _refuse_no_gradient(model: nn.Module, out: Any) -> None:
+    """The trial's backward pass: a network that cannot be trained is told before the first step."""
+    if not isinstance(out, Tensor):
+        return
+    if not out.is_floating_point():
+        raise EquipoiseError(f"the model returns {out.dtype} numbers: return floating ones, logits and not classes.")
+    params = [p for p in model.parameters() if p.requires_grad]
+    try:
+        found = torch.autograd.grad(out.sum(), params, retain_graph=True, allow_unused=True) if params else (out,)
+    except RuntimeError as e:
+        raise EquipoiseError(
+            f"no gradient can be taken through the model ({str(e).splitlines()[0][:160]}): do not detach its output "
+            "or change in place what a layer needs for its gradient."
+        ) from e
+    if all(g is None for g in found):
+        raise EquipoiseError("no parameter of the model reaches its output: there is nothing to train.")
 
 
 def _tracked(x: Any) -> Any:

@@ -136,8 +136,14 @@ def load_study(folder: str | Path) -> Study:
     if not path.is_file():
         raise EquipoiseError(f"{folder} holds no study ({NAME} is not there): give a folder written by study.")
     with Store(path) as store:
-        result = finished(store) if store.begun else None
-        states = store.states() if store.begun else {}
+        try:
+            result = finished(store) if store.begun else None
+            states = store.states() if store.begun else {}
+        except EquipoiseError:
+            raise
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as e:
+            why = " ".join(f"{type(e).__name__} {e}".split())[:80]
+            raise EquipoiseError(f"{path} contradicts itself ({why}): restore it, or study into another folder.") from e
     if result is None:
         done, planned = states.get("done", 0), sum(states.values())
         raise EquipoiseError(

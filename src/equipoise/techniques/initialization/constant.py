@@ -26,9 +26,13 @@ class Constant(Technique):
     c: float = knob(0.0, open="both")
 
     def init(self, params: Params, at: Callable[[Any], At]) -> Params:
-        new = replace_weights(self, params, at, lambda site, w, noise: torch.full_like(w, self.c))
+        new = replace_weights(self, params, at, lambda site, w, noise: self._filled(w))
         for site in at(None).net.sites:
             for name in biases_of(site):
                 if name in params and any(w in params for w in site.weights):
-                    new[name] = torch.full_like(params[name], self.c)
+                    new[name] = self._filled(params[name])
         return new
+
+    def _filled(self, w: torch.Tensor) -> torch.Tensor:
+        """By way of float64: what the weights' own type cannot hold becomes infinite, which is told where it shows."""
+        return (torch.zeros_like(w, dtype=torch.float64) + self.c).to(w.dtype)

@@ -32,4 +32,4 @@ class Xavier(Technique):
 
     def _variance(self, fan_in: float, fan_out: float) -> float:
         g = self.gain
-        return {"in": g**2 / fan_in, "average": 2 * g**2 / (fan_in + fan_out)}[self.mode]
+        return {"in": g * g / fan_in, "average": 2 * g * g / (fan_in + fan_out)}[self.mode]
