@@ -152,6 +152,12 @@ def test_scalars_are_split_off_and_nothing_else_changes() -> None:
     torch.testing.assert_close(split.body(*args, *given)[0], step(*args))
 
     rates, times = torch.tensor([0.3, 0.2, 0.1]), torch.tensor([3.0, 4.0, 5.0])
-    many = over_steps(split.small, [False, True, True], [args[1], rates, times])(args[1], rates, times)
-    torch.testing.assert_close(many[0], 1 - rates * 0.1)
-    torch.testing.assert_close(many[1], times**2)
+    given = [args[1], rates, times]
+    many = over_steps(split.small, [False, True, True], [True] * 3, given)(*given)
+    torch.testing.assert_close(many[0], 1 - rates[None] * 0.1)
+    torch.testing.assert_close(many[1], times[None] ** 2)
+
+    given = [torch.tensor([0.1, 0.2]), rates, times]  # two parts of the runs, each with its decay
+    many = over_steps(split.small, [False, True, True], [False, True, True], given)(*given)
+    torch.testing.assert_close(many[0], 1 - torch.outer(torch.tensor([0.1, 0.2]), rates))
+    torch.testing.assert_close(many[1].expand(2, 3), times.expand(2, 3) ** 2)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .cohort import Cohort
 
 CACHE = 2 << 20  # bytes of state that runs trained by one call may have together: they stay in a core's cache
-PART = 16  # runs of one call, at most
-TRACED = 50  # uses that repay tracing the step of an epoch's last, smaller batch
+PART = 8  # runs of one call, at most
+TRACED = 20  # uses that repay tracing the step of an epoch's last, smaller batch
 SMALL = 2e7  # floating-point operations of a step below which a second thread costs more than it gives
 
 

@@ -81,7 +81,7 @@ class Executor:
         self, loop: Loop, state: Any, const: Any, block: Now, skip: int, waiting: Callable[[], bool]
     ) -> tuple[Any, list[Tensor]]:
         states = self._split(state)
-        given = [loop.inputs(c, self._of_part(block, j)) for j, c in enumerate(self._split(const))]
+        given = loop.inputs(self._split(const), [self._of_part(block, j) for j in range(len(states))])
         losses, a = [], skip
         with _Workers(self._workers) as each:
             while a < len(block.t):

@@ -35,9 +35,9 @@ class Loop:
         graph, _ = trace(lambda s, c, f, m: step(s, c, Now(**dict(zip(FIXED, f, strict=True)), **m)), args)
         largest = PER_ROW * now.rows.numel()
         self._split = split_small(graph, self._sources(const, args[-1], largest), largest)
-        self._small: dict[int, GraphModule] = {}  # by number of steps
+        self._small: dict[Any, GraphModule] = {}  # by numbers of parts and steps
         example = [*leaves[0], *leaves[1], *leaves[2], *(_at_least_two(v) for v in leaves[3])]
-        given = [_at_least_two(v) for v in self._run_small(example)]
+        given = [_at_least_two(v) for v in self._run_small([example])[0]]
         body = _Body(self._split.body, self._n)
         self._native: Native = built(body, [*example, *given], self._steps_axis(), threads)
 
@@ -53,22 +53,30 @@ class Loop:
         """Which inputs of the loop have a leading axis of steps."""
         return [False] * sum(self._n[:3]) + [True] * (self._n[3] + self._split.values)
 
-    def _run_small(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+    def _run_small(self, leaves: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+        """The small values of a block, for each part of the runs: all parts and steps at once."""
         if not self._split.values:
-            return []
-        args, first = [leaves[i] for i in self._split.sources], sum(self._n[:3])
-        steps = len(leaves[first])
-        if steps not in self._small:
-            self._small[steps] = over_steps(self._split.small, [i >= first for i in self._split.sources], args)
-        return list(self._small[steps](*args))
+            return [[] for _ in leaves]
+        moving, first = [i >= sum(self._n[:3]) for i in self._split.sources], leaves[0]
+        shared = [all(part[i] is first[i] for part in leaves) for i in self._split.sources]
+        args = [
+            first[i] if same else torch.stack([part[i] for part in leaves])
+            for i, same in zip(self._split.sources, shared, strict=True)
+        ]
+        key = (len(leaves), tuple(args[moving.index(True)].shape), tuple(shared))
+        if key not in self._small:
+            self._small[key] = over_steps(self._split.small, moving, shared, args)
+        found = self._small[key](*args)
+        return [[v[part] for v in found] for part in range(len(leaves))]
 
-    def inputs(self, const: Const, block: Now) -> tuple[list[Tensor], list[Tensor]]:
-        """What a block gives the loop beside the state: tensors that stay, and tensors with an axis of steps. Computed
-        for whole blocks, so that the bits do not depend on how many of its steps run in one call."""
-        fixed = [*pytree.tree_leaves(const), *_fixed(block)]
-        moving = pytree.tree_leaves(_moving(block))
+    def inputs(self, consts: Sequence[Const], blocks: Sequence[Now]) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """What a block gives the loop beside the state, for each part of the runs: tensors that stay, and tensors with
+        an axis of steps. Computed for whole blocks, so that the bits do not depend on how many steps run in a call."""
         blank: Any = [None] * self._n[0]
-        return fixed, [*moving, *self._run_small([*blank, *fixed, *moving])]
+        fixed = [[*pytree.tree_leaves(c), *_fixed(b)] for c, b in zip(consts, blocks, strict=True)]
+        moving = [pytree.tree_leaves(_moving(b)) for b in blocks]
+        small = self._run_small([[*blank, *f, *m] for f, m in zip(fixed, moving, strict=True)])
+        return [(f, [*m, *s]) for f, m, s in zip(fixed, moving, small, strict=True)]
 
     def __call__(self, state: State, fixed: list[Tensor], moving: list[Tensor]) -> tuple[State, Tensor]:
         """The steps in ``moving``; the new state and the losses (K, …)."""

@@ -19,6 +19,8 @@ from torch.utils import _pytree as pytree
 def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule, Any]:
     """``step`` as a flat graph (leaves of ``args`` → leaves of its result), and the structure of the result. No
     transform and no Python of ours is left in it."""
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
 
     leaves, spec = pytree.tree_flatten(args)
@@ -29,7 +31,8 @@ def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule,
         seen.append(s)
         return out
 
-    graph = make_fx(flat)(*leaves)
+    with tracing(TracingContext(FakeTensorMode())):  # one for all nodes, which would else be made for every one
+        graph = make_fx(flat)(*leaves)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph, seen[0]
@@ -90,7 +93,13 @@ def _elements(n: Node) -> float:
     return sum(v.numel() for v in values) if all(isinstance(v, Tensor) for v in values) else float("inf")
 
 
-def over_steps(small: GraphModule, moving: Sequence[bool], args: Sequence[Tensor]) -> GraphModule:
-    """The small graph for all steps of a block at once; ``moving``: which arguments have an axis of steps."""
-    mapped = torch.vmap(small, in_dims=tuple(0 if m else None for m in moving))
-    return trace(lambda *given: [v.contiguous() for v in mapped(*given)], tuple(args))[0]
+def over_steps(
+    small: GraphModule, moving: Sequence[bool], shared: Sequence[bool], args: Sequence[Tensor]
+) -> GraphModule:
+    """The small graph for all steps of a block and all parts of the runs at once. ``moving``: which arguments have an
+    axis of steps; ``shared``: which have no axis of parts before it."""
+    steps = torch.vmap(small, in_dims=tuple(0 if m else None for m in moving))
+    if not all(shared):
+        steps = torch.vmap(steps, in_dims=tuple(None if s else 0 for s in shared))
+    axis = 1 if all(shared) else 0  # one part: an axis of parts all the same
+    return trace(lambda *given: [v.unsqueeze(0) if axis else v.contiguous() for v in steps(*given)], tuple(args))[0]

@@ -80,18 +80,10 @@ class Division:
         longest = max(map(len, cohorts))
         open_ = frozenset.intersection(*(open_gates(c) for c in cohorts))
         first = self._first.get(number)
-        if (
-            first
-            and first.cohort
-            and first.cohort // 2 <= longest <= first.cohort
-            and open_.issuperset(first.gates or ())
-        ):
+        if first and first.part and -longest % first.part <= longest // 3 and open_.issuperset(first.gates or ()):
             return first
-        program, threads = (
-            self.setting.workshop.made[number][2],
-            self.setting.options.threads or torch.get_num_threads(),
-        )
-        part = part_of(program, longest, threads)
+        threads = self.setting.options.threads or torch.get_num_threads()
+        part = part_of(self.setting.workshop.made[number][2], longest, threads)
         shape = Shape(self._compiled(phase, number, cohorts, longest), longest, part, tuple(sorted(open_)))
         self._first.setdefault(number, shape)
         return shape
