@@ -92,16 +92,16 @@ class _Body(nn.Module):
         self.step, self.n = step, tuple(n)
 
     def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
-        from torch._higher_order_ops import scan
+        from torch._higher_order_ops.scan import scan_op  # `scan` itself would trace the step once more, by Dynamo
 
-        carried, fixed = leaves[: self.n[0]], leaves[self.n[0] : sum(self.n[:3])]
+        state, fixed = self.n[0], sum(self.n[:3])
+        moving = len(leaves) - fixed
 
-        def body(carry: Any, moving: Any) -> Any:
-            *new, loss = self.step(*carry, *fixed, *moving)
-            return [v.clone() for v in new], loss.clone()
+        def body(*given: Tensor) -> list[Tensor]:
+            carried, now, rest = given[:state], given[state : state + moving], given[state + moving :]
+            return [v.clone() for v in self.step(*carried, *rest, *now)]
 
-        new, losses = scan(body, list(carried), tuple(leaves[sum(self.n[:3]) :]))
-        return (*new, losses)
+        return tuple(scan_op(body, list(leaves[:state]), list(leaves[fixed:]), tuple(leaves[state:fixed])))
 
 
 def _fixed(now: Now) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 QUICK = {  # what takes long to compile and gives a loop of small steps nothing
     "aot_inductor.precompile_headers": False,
     "pattern_matcher": False,
+    "cpp.vec_isa_ok": True,  # that the compiler knows the processor's instructions is not tried out beforehand
 }
 PLACES = 8  # calls of one library that may run at the same time
 _loaded: dict[str, Native] = {}
@@ -111,8 +112,12 @@ def _build(body: nn.Module, example: list[Tensor], steps: Sequence[bool], thread
         warnings.simplefilter("ignore")
         exported = torch.export.export(body, tuple(example), dynamic_shapes=(shapes,))
         package = Path(near) / "loop.pt2"
-        with config.patch({"cpp.threads": threads, **QUICK}):
-            torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
+        try:
+            with config.patch({"cpp.threads": threads, **QUICK}):
+                torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
+        except Exception:  # an older compiler may not know them
+            with config.patch({"cpp.threads": threads}):
+                torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
         with zipfile.ZipFile(package) as archive:
             libraries = [n for n in archive.namelist() if n.endswith(".so")]
             outside = [n for n in archive.namelist() if "extern_kernel_nodes" in n or n.endswith("wrapper.json")]
