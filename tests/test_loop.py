@@ -20,7 +20,7 @@ from equipoise.plan import Member, group
 from equipoise.programs import make_program
 from equipoise.recipe import Recipe, resolve
 from equipoise.technique import Technique
-from equipoise.tracing import over_steps, split_small, trace
+from equipoise.tracing import over_steps, split_small, trace, unpack
 
 needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no compiler is installed")
 RICH = (T.BatchNorm(), T.Dropout(0.2), T.L2(1e-3), T.MixUp(0.2), T.Cosine(), T.AdamW(1e-2, decay=0.0))
@@ -147,17 +147,26 @@ def test_scalars_are_split_off_and_nothing_else_changes() -> None:
     args = (torch.randn(5), torch.tensor(0.1), torch.tensor(0.3), torch.tensor(3.0), torch.randn(5))
     graph, _ = trace(step, args)
     split = split_small(graph, [1, 2, 3], 4)
-    given = split.small(*args[1:4])
-    assert split.values == 2 and given[0] == pytest.approx(0.97) and given[1] == 9.0
-    torch.testing.assert_close(split.body(*args, *given)[0], step(*args))
+    values = split.small(*args[1:4])
+    assert len(split.values) == 2 and values[0] == pytest.approx(0.97) and values[1] == 9.0
+    assert split.needed == (0, 4)  # neither knob, nor rate, nor clock
+    torch.testing.assert_close(split.body(args[0], args[4], *values)[0], step(*args))
 
     rates, times = torch.tensor([0.3, 0.2, 0.1]), torch.tensor([3.0, 4.0, 5.0])
     given = [args[1], rates, times]
-    many = over_steps(split.small, [False, True, True], [True] * 3, given)(*given)
-    torch.testing.assert_close(many[0], 1 - rates[None] * 0.1)
-    torch.testing.assert_close(many[1], times[None] ** 2)
+    (pack,) = over_steps(split.small, [False, True, True], [True] * 3, given)(*given)
+    torch.testing.assert_close(pack, torch.stack([1 - rates * 0.1, times**2], 1)[None])
+    factor, square = unpack([pack[0, 2]], split.values)
+    assert (factor, square) == (pytest.approx(0.99), 25.0) and factor.shape == ()
 
     given = [torch.tensor([0.1, 0.2]), rates, times]  # two parts of the runs, each with its decay
-    many = over_steps(split.small, [False, True, True], [False, True, True], given)(*given)
-    torch.testing.assert_close(many[0], 1 - torch.outer(torch.tensor([0.1, 0.2]), rates))
-    torch.testing.assert_close(many[1].expand(2, 3), times.expand(2, 3) ** 2)
+    (pack,) = over_steps(split.small, [False, True, True], [False, True, True], given)(*given)
+    torch.testing.assert_close(pack[..., 0], 1 - torch.outer(given[0], rates))
+    torch.testing.assert_close(pack[..., 1], times.expand(2, 3) ** 2)
+
+
+def test_packs_hold_values_of_every_type_and_shape() -> None:
+    values = [torch.arange(6.0).view(2, 3), torch.tensor(7), torch.tensor(8.0), torch.tensor([[9], [10]])]
+    packs = [torch.cat([v.flatten() for v in values if v.dtype == d]) for d in (torch.float32, torch.int64)]
+    for a, b in zip(unpack(packs, values), values, strict=True):
+        assert torch.equal(a, b) and a.dtype == b.dtype

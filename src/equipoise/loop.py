@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from .native import Native, built
 from .step import MOVING, Const, Now, State, at_step
-from .tracing import over_steps, split_small, trace
+from .tracing import Split, over_steps, split_small, trace, unpack
 
 FIXED = tuple(f for f in Now._fields if f not in MOVING)
 SMALL = ("rate", "t", "host", "keys")  # moving inputs whose consequences are computed beforehand where they are small
@@ -34,12 +34,19 @@ class Loop:
         args = (state, const, _fixed(now), _moving(now))
         graph, _ = trace(lambda s, c, f, m: step(s, c, Now(**dict(zip(FIXED, f, strict=True)), **m)), args)
         largest = PER_ROW * now.rows.numel()
-        self._split = split_small(graph, self._sources(const, args[-1], largest), largest)
+        self._split = split_small(graph, self._sources(const, args[-1], largest), largest, self._n[0])
         self._small: dict[Any, GraphModule] = {}  # by numbers of parts and steps
-        example = [*leaves[0], *leaves[1], *leaves[2], *(_at_least_two(v) for v in leaves[3])]
-        given = [_at_least_two(v) for v in self._run_small([example])[0]]
-        body = _Body(self._split.body, self._n)
-        self._native: Native = built(body, [*example, *given], self._steps_axis(), threads)
+        fixed, moving = [*leaves[1], *leaves[2]], [_at_least_two(v) for v in leaves[3]]
+        given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]])]
+        fixed, moving = self._needed(fixed, 0), [*self._needed(moving, len(fixed)), *given]
+        body = _Body(self._split, len(state_leaves), len(moving))
+        steps = [False] * (len(state_leaves) + len(fixed)) + [True] * len(moving)
+        self._native: Native = built(body, [*state_leaves, *fixed, *moving], steps, threads)
+
+    def _needed(self, leaves: list[Tensor], first: int) -> list[Tensor]:
+        """Those of the leaves numbered ``first`` … behind the state that the body reads."""
+        start = self._n[0] + first
+        return [leaves[i - start] for i in self._split.needed if start <= i < start + len(leaves)]
 
     def _sources(self, const: Const, moving: dict[str, Any], largest: int) -> list[int]:
         """Numbers of the leaves that are scalars of a run: knobs, the clock, rates, small host draws."""
@@ -49,14 +56,10 @@ class Loop:
         found = enumerate(leaves, sum(self._n[:3]))
         return [*knobs, *clock, *(i for i, (f, v) in found if f in SMALL and v.numel() <= largest)]
 
-    def _steps_axis(self) -> list[bool]:
-        """Which inputs of the loop have a leading axis of steps."""
-        return [False] * sum(self._n[:3]) + [True] * (self._n[3] + self._split.values)
-
-    def _run_small(self, leaves: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-        """The small values of a block, for each part of the runs: all parts and steps at once."""
+    def _run_small(self, leaves: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The small values of a block, packed by type: (parts, steps, numbers). ``leaves``: for each part."""
         if not self._split.values:
-            return [[] for _ in leaves]
+            return []
         moving, first = [i >= sum(self._n[:3]) for i in self._split.sources], leaves[0]
         shared = [all(part[i] is first[i] for part in leaves) for i in self._split.sources]
         args = [
@@ -66,8 +69,7 @@ class Loop:
         key = (len(leaves), tuple(args[moving.index(True)].shape), tuple(shared))
         if key not in self._small:
             self._small[key] = over_steps(self._split.small, moving, shared, args)
-        found = self._small[key](*args)
-        return [[v[part] for v in found] for part in range(len(leaves))]
+        return list(self._small[key](*args))
 
     def inputs(self, consts: Sequence[Const], blocks: Sequence[Now]) -> list[tuple[list[Tensor], list[Tensor]]]:
         """What a block gives the loop beside the state, for each part of the runs: tensors that stay, and tensors with
@@ -76,7 +78,10 @@ class Loop:
         fixed = [[*pytree.tree_leaves(c), *_fixed(b)] for c, b in zip(consts, blocks, strict=True)]
         moving = [pytree.tree_leaves(_moving(b)) for b in blocks]
         small = self._run_small([[*blank, *f, *m] for f, m in zip(fixed, moving, strict=True)])
-        return [(f, [*m, *s]) for f, m, s in zip(fixed, moving, small, strict=True)]
+        return [
+            (self._needed(f, 0), [*self._needed(m, len(f)), *(v[part] for v in small)])
+            for part, (f, m) in enumerate(zip(fixed, moving, strict=True))
+        ]
 
     def __call__(self, state: State, fixed: list[Tensor], moving: list[Tensor]) -> tuple[State, Tensor]:
         """The steps in ``moving``; the new state and the losses (K, …)."""
@@ -85,23 +90,26 @@ class Loop:
 
 
 class _Body(nn.Module):
-    """The scan that is exported."""
+    """The scan that is exported. Its arguments: ``state`` leaves, fixed ones, ``moving`` ones, the last of which are
+    packs."""
 
-    def __init__(self, step: GraphModule, n: Sequence[int]) -> None:
+    def __init__(self, split: Split, state: int, moving: int) -> None:
         super().__init__()
-        self.step, self.n = step, tuple(n)
+        self.step, self.state, self.moving, self.examples = split.body, state, moving, split.values
+        self.packs = len({v.dtype for v in split.values})
 
     def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         from torch._higher_order_ops.scan import scan_op  # `scan` itself would trace the step once more, by Dynamo
 
-        state, fixed = self.n[0], sum(self.n[:3])
-        moving = len(leaves) - fixed
+        first = len(leaves) - self.moving
 
         def body(*given: Tensor) -> list[Tensor]:
-            carried, now, rest = given[:state], given[state : state + moving], given[state + moving :]
-            return [v.clone() for v in self.step(*carried, *rest, *now)]
+            state, now = given[: self.state], given[self.state : self.state + self.moving]
+            plain, packed = now[: self.moving - self.packs], now[self.moving - self.packs :]
+            fixed = given[self.state + self.moving :]
+            return [v.clone() for v in self.step(*state, *fixed, *plain, *unpack(packed, self.examples))]
 
-        return tuple(scan_op(body, list(leaves[:state]), list(leaves[fixed:]), tuple(leaves[state:fixed])))
+        return tuple(scan_op(body, list(leaves[: self.state]), list(leaves[first:]), tuple(leaves[self.state : first])))
 
 
 def _fixed(now: Now) -> tuple[Any, ...]:

@@ -69,7 +69,7 @@ def built(body: Any, example: list[Tensor], steps: Sequence[bool], threads: int)
         path = folder() / f"{name}.so"
         if not path.exists():
             _build(body, example, steps, threads, path)
-        _loaded[name] = Native(path, body.n[0] + 1)
+        _loaded[name] = Native(path, body.state + 1)
     return _loaded[name]
 
 
@@ -88,7 +88,8 @@ def _name(body: Any, example: Sequence[Tensor], threads: int) -> str:
     digest = hashlib.sha256()
     facts = (
         torch.__version__, torch.version.git_version, torch.backends.cpu.get_cpu_capability(), platform.machine(),
-        platform.python_version(), threads, body.n, body.step.code, [(tuple(t.shape), t.dtype) for t in example],
+        platform.python_version(), threads, body.state, body.moving, body.step.code,
+        [(tuple(t.shape), t.dtype) for t in body.examples], [(tuple(t.shape), t.dtype) for t in example],
     )  # fmt: skip
     digest.update(repr(facts).encode())
     for key, value in sorted(body.step.state_dict().items()) + sorted(_constants(body.step).items()):

@@ -39,17 +39,19 @@ def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule,
 
 
 class Split(NamedTuple):
-    """A graph in two: ``small`` (of the placeholders numbered ``sources``) → values that ``body`` takes behind the
-    placeholders of the whole."""
+    """A graph in two: ``small`` (of the placeholders numbered ``sources``) → values that ``body`` takes behind those
+    placeholders of the whole that it still needs, numbered ``needed``."""
 
     small: GraphModule
     body: GraphModule
     sources: tuple[int, ...]
-    values: int
+    needed: tuple[int, ...]
+    values: tuple[Tensor, ...]  # examples without numbers
 
 
-def split_small(graph: GraphModule, sources: Sequence[int], largest: int) -> Split:
-    """Take out what depends on the placeholders ``sources`` alone and has at most ``largest`` elements."""
+def split_small(graph: GraphModule, sources: Sequence[int], largest: int, always: int = 0) -> Split:
+    """Take out what depends on the placeholders ``sources`` alone and has at most ``largest`` elements. The first
+    ``always`` placeholders stay arguments of the body, needed or not."""
     placeholders = [n for n in graph.graph.nodes if n.op == "placeholder"]
     given = {placeholders[i] for i in sources}
     free, taken = set[Node](), set[Node]()  # free: costs nothing to have in both; taken: to be computed once
@@ -84,7 +86,12 @@ def split_small(graph: GraphModule, sources: Sequence[int], largest: int) -> Spl
         elif n.op != "placeholder" and n not in taken:
             env[n] = rest.node_copy(n, env.__getitem__)
     rest.eliminate_dead_code()
-    return Split(GraphModule(graph, first), GraphModule(graph, rest), tuple(sources), len(results))
+    kept = [n for n in rest.nodes if n.op == "placeholder"][: len(placeholders)]
+    needed = [i for i, n in enumerate(kept) if n.users or i < always]
+    for i in set(range(len(kept))) - set(needed):
+        rest.erase_node(kept[i])
+    examples = tuple(n.meta["val"] for n in results)
+    return Split(GraphModule(graph, first), GraphModule(graph, rest), tuple(sources), tuple(needed), examples)
 
 
 def _elements(n: Node) -> float:
@@ -96,10 +103,28 @@ def _elements(n: Node) -> float:
 def over_steps(
     small: GraphModule, moving: Sequence[bool], shared: Sequence[bool], args: Sequence[Tensor]
 ) -> GraphModule:
-    """The small graph for all steps of a block and all parts of the runs at once. ``moving``: which arguments have an
-    axis of steps; ``shared``: which have no axis of parts before it."""
+    """The small graph for all steps of a block and all parts of the runs at once, its values packed: one tensor (parts,
+    steps, numbers) a type. ``moving``: which arguments have an axis of steps; ``shared``: which have no axis of parts
+    before it."""
     steps = torch.vmap(small, in_dims=tuple(0 if m else None for m in moving))
-    if not all(shared):
-        steps = torch.vmap(steps, in_dims=tuple(None if s else 0 for s in shared))
-    axis = 1 if all(shared) else 0  # one part: an axis of parts all the same
-    return trace(lambda *given: [v.unsqueeze(0) if axis else v.contiguous() for v in steps(*given)], tuple(args))[0]
+    alone = all(shared)
+    mapped = steps if alone else torch.vmap(steps, in_dims=tuple(None if s else 0 for s in shared))
+
+    def packed(*given: Tensor) -> list[Tensor]:
+        values = [v.unsqueeze(0) if alone else v for v in mapped(*given)]
+        return [torch.cat([v.reshape(*v.shape[:2], -1) for v in group], 2).contiguous() for group in _by_type(values)]
+
+    return trace(packed, tuple(args))[0]
+
+
+def unpack(packed: Sequence[Tensor], examples: Sequence[Tensor]) -> list[Tensor]:
+    """The values of one step from their packs (numbers,), in the shapes and order of ``examples``."""
+    parts = [
+        list(pack.split([v.numel() for v in group])) for pack, group in zip(packed, _by_type(examples), strict=True)
+    ]
+    types = list(dict.fromkeys(v.dtype for v in examples))
+    return [parts[types.index(v.dtype)].pop(0).view(v.shape) for v in examples]
+
+
+def _by_type(values: Sequence[Tensor]) -> list[list[Tensor]]:
+    return [[v for v in values if v.dtype == d] for d in dict.fromkeys(v.dtype for v in values)]
