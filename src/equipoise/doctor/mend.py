@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from .. import metrics, probes, stats
 from ..errors import EquipoiseError
-from ..plan import Member, Options
+from ..plan import Member, Options, group
 from ..probe import Finding
+from ..programs import make_program
 from ..recipe import Recipe, resolve
 from ..technique import Technique, slot_of
 from ..training import train_members
@@ -51,18 +52,22 @@ def first_causes(findings: Sequence[Finding]) -> list[Finding]:
     return [f for f in findings if not found & set(probes.find(f.probe).follows)]
 
 
-def with_proposals(recipe: Recipe, findings: Sequence[Finding]) -> Recipe:
+def with_proposals(
+    recipe: Recipe, findings: Sequence[Finding], check: Callable[[Recipe], object] = lambda _: None
+) -> Recipe:
     """The recipe with what the findings propose that no other finding explains, first causes first: one entry per slot,
-    conflicts left out."""
+    conflicts left out. ``check`` raises EquipoiseError for a recipe that the network or the data refuse."""
     taken: set[str] = set()
     for entry in (t for f in first_causes(findings) for t in f.proposed):
         place = slot_of(entry) or entry.key
         if place not in taken:
             try:
-                recipe = _replaced(recipe, entry)
-                taken.add(place)
-            except EquipoiseError:  # it excludes an entry of the recipe: that one stays
+                changed = _replaced(recipe, entry)
+                check(changed)
+            except EquipoiseError:  # it excludes an entry of the recipe, or a layer of the network: that one stays
                 continue
+            recipe = changed
+            taken.add(place)
     return recipe
 
 
@@ -82,11 +87,18 @@ def closed(given: Sequence[float], mended: Sequence[float]) -> tuple[float, floa
     return 1 - math.exp(found.mean), 1 - math.exp(found.high), 1 - math.exp(found.low)
 
 
+def _made(model: Any, recipe: Recipe, data: Data, options: Options) -> None:
+    """Raises EquipoiseError where no program can be made of it."""
+    member = Member(resolve(recipe, data.task), 0)
+    [(techniques, _)] = group([member])
+    make_program(model, techniques, member, data.to(options.resolved_device()), options)
+
+
 def mend(
     model: Any, recipe: Recipe, findings: Sequence[Finding], data: Data, course: Course, options: Options
 ) -> Mended | None:
     """Train the set-up as given and with what is proposed on paired seeds; None where nothing is proposed."""
-    proposed = with_proposals(recipe, findings)
+    proposed = with_proposals(recipe, findings, lambda r: _made(model, r, data, options))
     changes = {k: v for f in first_causes(findings) for k, v in f.course.items()}
     if proposed == recipe and not changes:
         return None
