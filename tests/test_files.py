@@ -120,7 +120,21 @@ TECHNIQUES: Any = [
         "sources": ["Srivastava et al. 2014"],
     }
 ]
-DOCUMENTS = {"run": RUN, "study": STUDY, "doctor": DOCTOR, "techniques": TECHNIQUES}
+ENDS = [f"{k}{end}" for k in ("bias2", "variance", "risk") for end in ("", "_low", "_high")]
+BIAS_VARIANCE: dict[str, Any] = {
+    "schema": "equipoise/bias-variance/1",
+    "n": 539,
+    "splits": 5,
+    "forms": [{"form": form, **dict.fromkeys(ENDS, 0.1)} for form in ("squared", "cross-entropy", "zero-one")],
+    "question": {"data": "digits", "model": "mlp", "recipe": ["Standardize", DROPOUT]},
+    "epochs": 40,
+    "batch_size": 64,
+    "seed": 0,
+    "seconds": 12.5,
+    "fingerprint": "ab12",
+    "versions": {"torch": "2.13.0"},
+}
+DOCUMENTS = {"bias_variance": BIAS_VARIANCE, "run": RUN, "study": STUDY, "doctor": DOCTOR, "techniques": TECHNIQUES}
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ class Program:
         self.coding = coding(self.techniques)
         self._check_width(len(x[0] if isinstance(x, tuple) else x), outputs, task)
         self.net.build(self.techniques)
+        if not self.net.trainable():  # those that techniques bring count
+            raise EquipoiseError("the model has only frozen parameters: there is nothing to train.")
         self.net.module.to(device=device, dtype=self.dtype)
         self.objective = Objective(self.net, self.techniques, self.coding, task, outputs, precision)
         self.stages = {s: acting(self.techniques, s) for s in ("gradient", "grads", "update", "project", "init")}

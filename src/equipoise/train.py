@@ -47,6 +47,7 @@ def train(
     """
     member = Member(resolve(recipe, data.task, default=reference_recipe(model)), checked_seed(seed))
     schedule = Schedule(epochs, batch_size, shuffle)
+    options.resolved_device()  # one that is not there is refused before anything is written
     if out is None:
         return train_one(model, member, data, schedule, options)
     with Folder(out, asked(model, [member], data, schedule), resume) as keeper:

@@ -59,6 +59,7 @@ def train_many(
         for r, s in zip(recipes, seeds, strict=True)
     ]
     schedule = Schedule(epochs, batch_size, shuffle)
+    options.resolved_device()  # one that is not there is refused before anything is written
     if out is None:
         return train_members(model, members, data, schedule, options)
     folders = [Path(out) / f"run-{i:04d}" for i in range(len(members))]

@@ -94,10 +94,12 @@ def options(flags: dict[str, Any]) -> Options:
     from ..plan import Options
 
     quiet = flags.get("quiet") or flags.get("json_")
-    return Options(
+    found = Options(
         device=flags["device"], precision=flags["precision"], compile=flags["compile_"], threads=flags.get("threads"),
         progress=False if quiet else None,
     )  # fmt: skip
+    found.resolved_device()  # one that is not there is refused here, before anything is written
+    return found
 
 
 def folder(flags: dict[str, Any], name: str, finished: str) -> tuple[Path, bool]:

@@ -22,16 +22,17 @@ def train_command(data: str, flags: dict[str, Any]) -> None:
     s = setting.resolved(data, flags)
     path, _ = setting.folder(flags, s.data.name, "run.json")
     member, schedule = Member(s.recipe, checked_seed(flags["seed"])), Schedule(s.epochs, flags["batch_size"])
+    options = setting.options(flags)
     with Folder(path, asked(s.model, [member], s.data, schedule), flags["resume"]) as keeper:
         if keeper.done([path]):
             _show(json.loads((path / "run.json").read_text(encoding="utf-8")), path, flags)
             return
         if not flags["quiet"]:
-            net = make_program(s.model, group([member])[0][0], member, s.data, setting.options(flags)).net
+            net = make_program(s.model, group([member])[0][0], member, s.data, options).net
             risks = warnings_for(s.recipe, s.data, net, schedule.batch_size)
             show.lines((f"warning: {w}" for w in risks), to_error=True)
         try:
-            run = train_one(s.model, member, s.data, schedule, setting.options(flags), keeper)
+            run = train_one(s.model, member, s.data, schedule, options, keeper)
         except Stopped as e:
             show.lines([f"equipoise: {e.where}; go on with: {setting.command_to_resume(path)}"], to_error=True)
             raise Exit(130) from None

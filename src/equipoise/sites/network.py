@@ -60,9 +60,8 @@ class Network:
 
     def __init__(self, model: nn.Module, x: Any) -> None:
         self.original, self.module = model, copy.deepcopy(model).train()
-        if not any(p.requires_grad for p in model.parameters()):
-            held = "only frozen parameters" if any(True for _ in model.parameters()) else "no parameters"
-            raise EquipoiseError(f"the model has {held}: there is nothing to train.")
+        if not any(True for _ in model.parameters()):
+            raise EquipoiseError("the model has no parameters: there is nothing to train.")
         trace = observe(self.module, x)
         self.output = _one_tensor(trace.output)
         self.sites = find_sites(self.module, trace, x)
