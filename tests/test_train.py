@@ -12,9 +12,14 @@ from torch import nn
 
 import equipoise as eq
 from equipoise import techniques as T
+from equipoise.cohort import Cohort
 from equipoise.data import Data
 from equipoise.errors import EquipoiseError
-from equipoise.recipe import Recipe
+from equipoise.executor import Single
+from equipoise.feed import Schedule
+from equipoise.plan import Member, Options, group
+from equipoise.programs import make_program
+from equipoise.recipe import Recipe, resolve
 
 from .models_of_users import Lstm, OwnLayers, mlp
 
@@ -226,3 +231,12 @@ def test_the_reference_network_reaches_97_percent_on_digits() -> None:
 def test_the_cnn_reaches_98_5_percent_on_mnist() -> None:
     data = Data.load("mnist", data_dir=os.environ.get("EQUIPOISE_DATA") or SHARED)
     assert eq.train("cnn", None, data, epochs=3).score("test")["accuracy"] >= 0.985
+
+
+def test_a_run_without_end_needs_no_memory_for_its_end() -> None:
+    """A billion epochs are planned; the first costs what the first of two costs."""
+    data = Data(torch.randn(100, 4, generator=torch.Generator().manual_seed(0)), torch.arange(100) % 2)
+    member = Member(resolve(Recipe(T.SGD(0.1), T.Cosine()), data.task), 0)
+    [(techniques, _)] = group([member])
+    program = make_program(lambda: nn.Linear(4, 2), techniques, member, data, Options())
+    assert Cohort(program, [member], data, Schedule(10**9, 16), Single).train_epoch()

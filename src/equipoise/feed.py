@@ -60,7 +60,7 @@ class Feed:
         self._steps = torch.tensor(float(self.total), dtype=torch.float64, device=program.device)
         self._row0 = torch.zeros((), dtype=torch.int32, device=program.device)
         self._spans = self._make_spans()
-        self._rates: dict[tuple[Any, ...], Tensor] = {}
+        self._rates_epoch, self._rates = -1, dict[tuple[Any, ...], Tensor]()
 
     def order(self, epoch: int) -> Tensor:
         """Row numbers (R, n) in the order of this epoch; runs of one seed see one order."""
@@ -85,12 +85,16 @@ class Feed:
         for block, _ in self.blocks(epoch, factors):
             yield from (at_step(block, i) for i in range(len(block.t)))
 
-    def _rates_of(self, m: Member, factor: float) -> Tensor:
-        """Learning rates of a whole run, made once for all runs with the same schedule."""
+    def _rates_of(self, m: Member, factor: float, epoch: int) -> Tensor:
+        """Learning rates of an epoch's steps, made once for all runs with the same schedule."""
+        if self._rates_epoch != epoch:
+            self._rates_epoch, self._rates = epoch, {}
         schedule = [t for t in m.techniques.values() if t.slot == "optimizer" or "rate" in t.acts_in()]
         key = (*map(repr, schedule), factor)
         if key not in self._rates:
-            self._rates[key] = self.program.rates(m.techniques, torch.arange(self.total), self.total, factor)
+            n = len(self.batches)
+            steps = torch.arange(epoch * n, (epoch + 1) * n)
+            self._rates[key] = self.program.rates(m.techniques, steps, self.total, factor)
         return self._rates[key]
 
     @property
@@ -106,8 +110,7 @@ class Feed:
         # (steps, runs, size): one gather for the whole block
         rows = order[:, start : start + (b - a) * size].view(runs, b - a, size).transpose(0, 1).contiguous()
         each = zip(self.members, factors, strict=True)
-        now = slice(int(steps[0]), int(steps[-1]) + 1)
-        rates = torch.stack([self._rates_of(m, m.factor * f)[now] for m, f in each], 1)
+        rates = torch.stack([self._rates_of(m, m.factor * f, epoch)[a:b] for m, f in each], 1)
         techniques, seeds = [m.techniques for m in self.members], [m.seed for m in self.members]
         weights = torch.ones(rows.shape, device=p.device) if self._weights is None else self._weights[rows]
         return Now(
