@@ -63,6 +63,9 @@ def block(name: str, family: Family, start: int, cases: int) -> tuple[Counter[st
     try:
         one()
     except Exception as e:
+        if getattr(e, "exceptions", ()):  # it failed once and not again: what it failed with
+            print("once, and not again:", file=sys.stderr)
+            e = e.exceptions[0]  # type: ignore[attr-defined]
         last = traceback.extract_tb(e.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
         return ended, Failure(name, start, f"{type(e).__name__} at {where}: {str(e)[:300]}", repr(smallest[0])[:600])
