@@ -16,8 +16,9 @@ from torch import nn
 from benchmarks.doctor import baselines, calibrate, changes, score
 from benchmarks.doctor.faults import CONTROLS, FAULTS, STRONG
 from benchmarks.doctor.programs import CALIBRATE, HELD_OUT, PROGRAMS, Program, Setup
-from benchmarks.doctor.run import Case, cases, judged, ran, watched
+from benchmarks.doctor.run import Case, cases, ran, watched
 from equipoise import probes
+from equipoise.doctor.diagnose import judged
 
 
 def program(name: str) -> Program:

@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise import metrics, probes
+from equipoise import metrics
 from equipoise.cohort import Cohort
 from equipoise.doctor import Course
+from equipoise.doctor.diagnose import judged
 from equipoise.doctor.mend import first_causes, with_proposals
 from equipoise.doctor.watch import Watched, Watcher
 from equipoise.errors import EquipoiseError
@@ -163,17 +164,6 @@ def mended(setup: Setup, recipe: Recipe, findings: list[Finding], seed: int) -> 
     except EquipoiseError:
         return math.inf
     return math.inf if run.failed else loss_of(run.score("assess"), setup.data.task)
-
-
-def judged(trace: Trace) -> tuple[list[Finding], list[Measure]]:
-    """Findings, first causes first, and measures: what `equipoise.doctor` makes of a trace."""
-    findings, measures = [], []
-    for probe in probes.every():
-        mine = probe.measure(trace)
-        measures += mine
-        findings += probe.judge(mine, trace)
-    causes = first_causes(findings)
-    return [*causes, *(f for f in findings if f not in causes)], measures
 
 
 def ran(case: Case, traces: Path | None = None) -> dict[str, Any]:
