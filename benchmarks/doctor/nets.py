@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from equipoise.networks import CNN, MLP, ResNet
 
-__all__ = ["CNN", "MLP", "ResNet", "Gru", "Lstm", "NormCNN", "NormMLP", "Rnn", "ResidualMLP", "Transformer", "deep"]
+__all__ = [
+    "CNN", "MLP", "ResNet", "Gru", "Lstm", "NormAfter", "NormCNN", "NormMLP", "Rnn", "ResidualMLP", "StrideCNN",
+    "TextLstm", "Transformer", "deep",
+]  # fmt: skip
 
 
 def deep(shape: Sequence[int], outputs: int, width: int, layers: int) -> nn.Module:
@@ -54,6 +57,36 @@ class NormCNN(nn.Module):
         return self.head(self.body(x).flatten(1))
 
 
+class NormAfter(nn.Module):
+    """Linear, ReLU, batch norm, layer upon layer."""
+
+    def __init__(self, shape: Sequence[int], outputs: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        layers, n = list[nn.Module](), torch.Size(shape).numel()
+        for width in hidden:
+            layers += [nn.Linear(n, width), nn.ReLU(), nn.BatchNorm1d(width)]
+            n = width
+        self.body, self.head = nn.Sequential(*layers), nn.Linear(n, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.flatten(1)))
+
+
+class StrideCNN(nn.Module):
+    """Three convolutions, two of which halve the picture, each with batch norm and ELU; a head on the mean of places."""
+
+    def __init__(self, shape: Sequence[int], outputs: int, channels: Sequence[int] = (6, 12, 16)) -> None:
+        super().__init__()
+        layers, n = list[nn.Module](), shape[0]
+        for width, stride in zip(channels, (1, 2, 2), strict=True):
+            layers += [nn.Conv2d(n, width, 3, stride, padding=1), nn.BatchNorm2d(width), nn.ELU()]
+            n = width
+        self.body, self.head = nn.Sequential(*layers), nn.Linear(n, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
 class ResidualMLP(nn.Module):
     """A stem, blocks x + W₂ φ(W₁ x), a head."""
 
@@ -95,6 +128,18 @@ class Lstm(_Recurrent):
 
 class Gru(_Recurrent):
     cell = nn.GRU
+
+
+class TextLstm(nn.Module):
+    """Characters, their embedding, one LSTM, a head on its last state."""
+
+    def __init__(self, shape: Sequence[int], outputs: int, symbols: int = 65, width: int = 24) -> None:
+        super().__init__()
+        self.embed, self.cells = nn.Embedding(symbols, 12), nn.LSTM(12, width, batch_first=True)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cells(self.embed(x))[0][:, -1])
 
 
 class Transformer(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from functools import cache
 from pathlib import Path
@@ -128,12 +129,120 @@ def houses() -> Data:
     return made(x, y, "houses", task="regress")
 
 
+def characters(name: str, part: slice, tokens: int, rows: int) -> Data:
+    """Characters of Shakespeare; is the next a vowel, a consonant, a blank or something else?"""
+    written = (directory() / "text" / "tinyshakespeare.txt").read_text(encoding="utf-8")
+    symbols = {c: i for i, c in enumerate(sorted(set(written)))}
+    codes = np.array([symbols[c] for c in written[part]], dtype=np.int64)
+    kinds = np.array([0 if c in "aeiouAEIOU" else 1 if c.isalpha() else 2 if c == " " else 3 for c in symbols])
+    starts = np.random.default_rng(0).permutation(len(codes) - tokens - 1)[:rows]
+    return made(codes[starts[:, None] + np.arange(tokens)], kinds[codes[starts + tokens]], name, "sequence")
+
+
 @cache
 def text() -> Data:
-    """Sixteen characters of Shakespeare; is the next a vowel, a consonant, a blank or something else?"""
-    written = (directory() / "text" / "tinyshakespeare.txt").read_text(encoding="utf-8")[:400_000]
-    symbols = {c: i for i, c in enumerate(sorted(set(written)))}
-    codes = np.array([symbols[c] for c in written], dtype=np.int64)
-    kinds = np.array([0 if c in "aeiouAEIOU" else 1 if c.isalpha() else 2 if c == " " else 3 for c in symbols])
-    starts = np.random.default_rng(0).permutation(len(codes) - TOKENS - 1)[:2400]
-    return made(codes[starts[:, None] + np.arange(TOKENS)], kinds[codes[starts + TOKENS]], "text", "sequence")
+    """Sixteen characters of the first plays."""
+    return characters("text", slice(400_000), TOKENS, 2400)
+
+
+@cache
+def letters() -> Data:
+    """Ten characters of the last ones."""
+    return characters("letters", slice(600_000, None), 10, 2000)
+
+
+def idx(name: str, x: str, y: str) -> tuple[Array, Array]:
+    """Pictures and labels of a pair of gzipped idx files."""
+    read = lambda f, skip: np.frombuffer(gzip.decompress((directory() / name / f).read_bytes()), np.uint8)[skip:]  # noqa: E731
+    return read(x, 16).reshape(-1, 28, 28), read(y, 8).astype(np.int64)
+
+
+TESTED = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")  # the files on which those data are tested
+
+
+@cache
+def mnist_tested(kind: str, by: int) -> Data:
+    """Digits of other hands, pooled, as pictures or as sequences of their rows."""
+    x, y = some(*idx("mnist", *TESTED), 1300)
+    x, side = pooled(x, by), 28 // by
+    return made(x if kind == "image" else x.reshape(-1, side, side), y, "mnist tested", kind)
+
+
+@cache
+def fashion_tested(by: int) -> Data:
+    """Other clothes, pooled."""
+    x, y = some(*idx("fashion_mnist", *TESTED), 1400)
+    return made(pooled(x, by), y, "fashion tested", "image")
+
+
+CLASSES = (0, 1, 6)
+
+
+@cache
+def cifar(by: int) -> Data:
+    """Airplanes, automobiles and frogs in colour, pooled."""
+    file = np.load(directory() / "cifar10" / "cifar10_test.npz")
+    chosen, y = some(np.arange(len(file["label"])), file["label"].astype(np.int64), 4400)
+    chosen, y = chosen[np.isin(y, CLASSES)], np.searchsorted(CLASSES, y[np.isin(y, CLASSES)])
+    # kept as differences along rows and columns; red and blue as differences from green
+    kept = np.cumsum(np.cumsum(file["residual"][chosen], 2, dtype=np.uint8), 3, dtype=np.uint8)
+    x, side = np.stack([kept[:, 1] + kept[:, 0], kept[:, 0], kept[:, 2] + kept[:, 0]], 1), 32 // by
+    x = x.reshape(len(x), 3, side, by, side, by).mean((3, 5), dtype=np.float32)
+    return made(x, y, "cifar", "image")
+
+
+@cache
+def adult() -> Data:
+    """Who earns over 50,000? Six numbers and the indicators of eight categories."""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "adult-train.csv", header=None, skipinitialspace=True)
+    table = table.sample(1400, random_state=0).reset_index(drop=True)
+    y = (table.pop(14) == ">50K").to_numpy(dtype=np.int64)
+    return made(pd.get_dummies(table.drop(columns=[3, 13])).to_numpy(dtype=np.float32), y, "adult")
+
+
+@cache
+def abalone() -> Data:
+    """Rings of a shell, from its sizes, its weights and its sex."""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "abalone.csv", header=None)
+    y = table.pop(8).to_numpy(dtype=np.float32)
+    x, y = some(pd.get_dummies(table).to_numpy(dtype=np.float32), y, 1300)
+    return made(x, y, "abalone", task="regress")
+
+
+@cache
+def white() -> Data:
+    """White wines: graded 6 or more?"""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "winequality-white.csv").drop_duplicates()
+    x, y = some(table.iloc[:, :-1].to_numpy(), (table.iloc[:, -1] >= 6).to_numpy().astype(np.int64), 900)
+    return made(x, y, "white")
+
+
+def hours() -> tuple[Array, Array]:
+    """Twelve numbers on each hour of two years, and how many bicycles were out (log of 1 + n)."""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "bike-sharing-hour.csv").drop(columns=["instant", "dteday"])
+    y = np.log1p(table.pop("cnt").to_numpy(dtype=np.float32))
+    return table.to_numpy(dtype=np.float32), y
+
+
+@cache
+def bikes() -> Data:
+    """The count of an hour from its time and weather."""
+    x, y = some(*hours(), 1500)
+    return made(x, y, "bikes", task="regress")
+
+
+@cache
+def bike_hours() -> Data:
+    """The next count from the last twelve counts and temperatures."""
+    x, y = hours()
+    both = np.stack([y, x[:, 8]], 1)
+    starts = np.random.default_rng(0).permutation(len(y) - 12)[:1200]
+    return made(both[starts[:, None] + np.arange(12)], y[starts + 12], "bike hours", "sequence", "regress")
