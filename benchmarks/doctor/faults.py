@@ -94,8 +94,11 @@ FAULTS: tuple[Fault, ...] = (
     ),
     _fault("dead units", "dead_units", _but("relu", "residual"), lambda s, v: dead(s, (0.8, 1.0)[v])),
     _fault("sorted rows", "minibatch_shift", _always, lambda s, v: in_order(s, (0.5, 0.0)[v])),
-    _fault("wrong labels", "generalization_gap gradient_noise", _always, lambda s, v: mislabelled(s, (0.4, 1.0)[v])),
-    _fault("few rows", "generalization_gap", _always, lambda s, v: few(s, (0.15, 0.06)[v])),
+    _fault(
+        "wrong labels", "wrong_targets generalization_gap gradient_noise", _always,
+        lambda s, v: mislabelled(s, (0.4, 1.0)[v]),
+    ),
+    _fault("few rows", "few_rows generalization_gap", _always, lambda s, v: few(s, (0.15, 0.06)[v])),
     _fault(
         "tiny batch", "batch_norm_statistics", _has("norm"), lambda s, v: tiny(s, (4, 2)[v])
     ),
@@ -105,8 +108,8 @@ FAULTS: tuple[Fault, ...] = (
         lambda s, v: dropped(s, (0.5, 0.8)[v]),
     ),
     _fault(
-        "exploding cells", "gradient_spikes gradient_profile activation_profile saturation", _has("recurrent"),
-        lambda s, v: scaled(s, (8, 30)[v], recurrent=True),
+        "exploding cells", "recurrent_radius gradient_spikes gradient_profile activation_profile saturation",
+        _has("recurrent"), lambda s, v: scaled(s, (8, 30)[v], recurrent=True),
     ),
     _fault("squashed outputs", "squashed_outputs", _classifies, squashed),
     _fault("split shift", "split_shift", _lacks("tokens"), lambda s, v: moved(s, (1.0, 3.0)[v])),

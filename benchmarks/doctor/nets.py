@@ -73,7 +73,7 @@ class NormAfter(nn.Module):
 
 
 class StrideCNN(nn.Module):
-    """Three convolutions, two of which halve the picture, each with batch norm and ELU; a head on the mean of places."""
+    """Three convolutions, two of which halve the picture, with batch norm and ELU; a head on the mean of places."""
 
     def __init__(self, shape: Sequence[int], outputs: int, channels: Sequence[int] = (6, 12, 16)) -> None:
         super().__init__()

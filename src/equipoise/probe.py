@@ -19,6 +19,7 @@ from .technique import Params, Technique, section
 
 if TYPE_CHECKING:
     from .probes._along import Along
+    from .probes._told import Told
 
 FAULT, WARNING = "fault", "warning"
 
@@ -127,6 +128,7 @@ class Function:
     score: Callable[[Mapping[str, Tensor]], float]  # layer → 0/1 by unit kept; accuracy or R² on the probe rows
     chance: float  # that score of the best constant
     widths: Mapping[str, int]  # hidden layers whose units can be taken out → their number
+    output: Tensor  # what it gives the objective for the probe rows (rows, …)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class Trace:
     hidden: Mapping[str, Sequence[Tensor]]  # layer → its output (rows, units) in each of ``batches``
     fit: Tensor  # per-example loss in prediction mode at the end, on as many fit rows
     stop: Sequence[Tensor]  # as stop rows, at the end and at steps before it
+    told: Told | None  # what rows of fit and of stop tell of each other's targets; None where there are too few
     baseline: float  # loss on stop rows of the constant that is best on fit, in the units of ``stop``
     function: Function  # the network as it is at the end
     sizes: Sizes | None  # equal courses on fewer rows, where asked for

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equipoise.probes.activation_profile import rate, second_moment, signal
+from equipoise.probes.activation_profile import gain, rate, second_moment, signal
 
 N, LAYERS = 512, 20
 
@@ -65,3 +65,14 @@ def test_the_signal_is_what_differs_between_examples():
     assert signal(a) == pytest.approx(0.5)  # variances 1 and 0
     assert second_moment(a) == pytest.approx((1 + 9 + 25 + 25) / 4)
     assert signal(a + 100) == pytest.approx(0.5)
+
+
+def test_the_gain_of_a_start():
+    """Four weights of 3 and 4 a unit: root mean square √12.5, times √2; free of the number of units."""
+    w = torch.tensor([[3.0, 4.0], [4.0, 3.0]])
+    assert gain(w) == pytest.approx(5.0)
+    torch.manual_seed(0)
+    assert gain(torch.nn.Linear(400, 400).weight) == pytest.approx(3**-0.5, rel=0.01)
+    assert gain(torch.nn.init.kaiming_normal_(torch.empty(400, 400), nonlinearity="relu")) == pytest.approx(
+        2**0.5, rel=0.02
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
-from equipoise.probes.dead_units import dead
+from equipoise.probes.dead_units import dead, dead_at_start
 
 
 @pytest.mark.parametrize(("bias", "fan_in", "expected"), [(-100.0, 8, 1.0), (0.0, 8, 0.0), (0.0, 64, 0.0)])
@@ -26,3 +28,14 @@ def test_a_unit_that_answers_once_or_gets_a_gradient_is_alive():
     a[5, 0] = 0.1
     gradient = torch.tensor([[0.0, 0.0], [0.0, 1e-9], [0.0, 0.0]])
     assert dead(a, gradient).tolist() == [False, False, True]
+
+
+def test_the_share_that_starts_dead():
+    """Of the ReLU layer one unit of two; the output layer and others are not read."""
+    layers = [
+        SimpleNamespace(a=torch.tensor([[0.0, 1.0], [0.0, 0.0]]), activation="relu", is_output=False),
+        SimpleNamespace(a=torch.zeros(2, 3), activation="relu", is_output=True),
+        SimpleNamespace(a=torch.zeros(2, 3), activation="tanh", is_output=False),
+    ]
+    assert dead_at_start(SimpleNamespace(layers=layers)) == 0.5  # type: ignore[arg-type]
+    assert dead_at_start(SimpleNamespace(layers=layers[1:])) == 0.0  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from equipoise.probes.squashed_outputs import above, floor
+from equipoise.probes.squashed_outputs import above, filled, floor, off_one
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -27,3 +27,12 @@ def test_free_outputs_pass_it():
     assert above(losses, 3) == pytest.approx(1.1)
     losses[0] = 0.9 * floor(3)
     assert math.isnan(above(losses, 3))
+
+
+def test_what_lies_in_the_bounds():
+    logits = torch.tensor([[3.0, -3.0, 0.0], [-4.0, 5.0, 1.0]])
+    assert math.isnan(filled(logits)) and math.isnan(off_one(logits))
+    assert filled(logits.sigmoid()) == pytest.approx(1 / (1 + math.exp(-5)) - 1 / (1 + math.exp(4)), rel=1e-5)
+    assert off_one(logits.sigmoid()) > 0.1
+    assert off_one(logits.softmax(-1)) < 1e-6
+    assert filled(torch.tensor([[0.3, 0.4]])) == pytest.approx(0.1)  # small logits may lie there by chance

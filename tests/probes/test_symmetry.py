@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from equipoise.probes.symmetry import diversity, offset
+from equipoise.probes.symmetry import diversity, gates_of, offset
 
 
 def trained(start: float | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,3 +67,13 @@ def test_weights_that_are_not_centred():
     assert abs(offset(middle) - 3**0.5) < 1e-5
     assert offset(middle - 0.5) < 1e-12
     assert offset(torch.full((2, 3), 0.1)) > 1e6
+
+
+def test_gates_differ_and_their_units_do_not():
+    """Two gates of two units each: rows (1, 0), (1, 0) and (0, 1), (0, 1)."""
+    w = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert diversity(w) == 0.5
+    assert diversity(w, gates=2) == 0.0
+    gru, linear = dict(nn.GRU(3, 5).named_parameters()), dict(nn.Linear(3, 5).named_parameters())
+    assert gates_of("weight_ih_l0", gru) == gates_of("weight_hh_l0", gru) == 3
+    assert gates_of("weight", linear) == 1

@@ -163,7 +163,9 @@ class Bench:
         hidden = [s for s in self.layers(state, x, training=False) if s.activation and not s.is_output]
         y = self.batch.y
         chance = float(y.mean(0).max()) if self.objective.task == "classify" else 0.0
-        return Function(inputs if floating else (), respond, score, chance, {s.name: s.a.shape[-1] for s in hidden})
+        widths = {s.name: s.a.shape[-1] for s in hidden}
+        output = self._observed(lambda: self.output(state, state["params"], x, False)).result.detach()
+        return Function(inputs if floating else (), respond, score, chance, widths, output)
 
     def _score(self, output: Tensor) -> float:
         """Accuracy, or the share of the targets' variance explained."""

@@ -17,6 +17,7 @@ from ..feed import select
 from ..gradients import by_autograd
 from ..probe import Look, Moment, Sizes, Trace
 from ..probes._along import along
+from ..probes._told import Told, told
 from ..step import Const, Now, Program, State
 from .bench import ROWS, Bench, look_of
 from .observe import untouched
@@ -28,6 +29,7 @@ EVALUATIONS = (5, 6, 7, 8)  # eighths of the course after which the loss on stop
 BATCHES = 16  # batches compared with each other
 INPUTS = 8192  # fit rows whose scale is read
 SHIFTED = 2048  # rows of a role compared with fit: chance alone then gives no distance of a tenth
+ENOUGH = 10  # rows that can tell of each other
 LENGTHS = [0.5 * 8 ** (i / 7) for i in range(8)]  # along the update, evenly spaced in their logarithm
 
 
@@ -108,7 +110,7 @@ class Watcher:
         return Trace(
             tuple(self.moments), tuple(self.looks), self.constant, self._losses(), torch.stack(executor.norms).tolist(),
             ratios, executor.ratio_steps, turn, updated, line, inputs, self._roles(), batches, hidden, fit, self.stop,
-            self._baseline(), bench.function(), sizes, tuple(cohort.members[0].recipe.active()),
+            self._told(), self._baseline(), bench.function(), sizes, tuple(cohort.members[0].recipe.active()),
             cohort.schedule.batch_size, drops, self.failed,
         )  # fmt: skip
 
@@ -210,6 +212,20 @@ class Watcher:
             if flat:
                 found[role] = torch.cat(flat, 1)
         return found
+
+    def _told(self) -> Told | None:
+        """Inputs and targets of fit and stop as the network sees them, compared without it."""
+        rows = {k: v for k, v in self.cohort.data.rows.items() if k in ("fit", "stop")}
+        if min(map(len, rows.values())) < ENOUGH:
+            return None
+        fit, stop = (self._pair(v) for v in (self.bench.rows, rows["stop"][:ROWS]))
+        return told(fit, stop, (len(rows["fit"]), len(rows["stop"])))
+
+    def _pair(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs, side by side where there are several, and targets."""
+        batch = self.bench.prepared(rows)
+        x = torch.cat([v.flatten(1) for v in batch.x], 1) if isinstance(batch.x, tuple) else batch.x
+        return x, batch.y
 
     def _floats(self, x: Any) -> tuple[Tensor, ...]:
         return tuple(v for v in (x if isinstance(x, tuple) else (x,)) if v.is_floating_point())

@@ -10,9 +10,9 @@ from ..probe import Probe
 
 # The order in which a first cause is named: what spoils everything after it comes first.
 ORDER = (
-    "unscaled_inputs", "minibatch_shift", "split_shift", "squashed_outputs", "symmetry", "activation_profile",
-    "gradient_profile", "batch_norm_statistics", "dropout_before_batch_norm", "gradient_spikes", "update_ratio",
-    "saturation", "dead_units",
+    "unscaled_inputs", "minibatch_shift", "split_shift", "wrong_targets", "squashed_outputs", "symmetry",
+    "recurrent_radius", "activation_profile", "gradient_profile", "batch_norm_statistics",
+    "dropout_before_batch_norm", "gradient_spikes", "update_ratio", "saturation", "dead_units", "few_rows",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from itertools import takewhile
 
@@ -14,6 +15,7 @@ from ..probe import Finding, Measure, Probe, Trace, ratio, slope
 
 MOMENT, DRIFT, RATE, RANGE = "second moment", "e-folds over the depth", "per layer", "largest over smallest"
 SIGNAL, START = "variance over examples", "loss at the start in losses of a constant"
+GAIN = "√n·(root mean square of the weights), median of layers"
 TINY = 1e-300
 
 
@@ -27,6 +29,12 @@ def signal(a: Tensor) -> float:
     return float(a.detach().double().var(0, correction=0).mean())
 
 
+def gain(w: Tensor) -> float:
+    """√n·√(mean w²) of a weight (units, n): the factor of a map on the root mean square of signals without a mean."""
+    w = w.detach().double().flatten(1)
+    return math.sqrt(w.shape[1] * float(w.square().mean()))
+
+
 def rate(q: Sequence[float]) -> float:
     """Factor per layer, exp of the least-squares slope of ln q on the layer's number."""
     return math.exp(slope([math.log(max(v, TINY)) for v in q]))
@@ -34,14 +42,16 @@ def rate(q: Sequence[float]) -> float:
 
 class ActivationProfile(Probe):
     """Scale of the activations by depth at the start: q_l = mean a_l², and s, the slope of ln q_l on l; their variance
-    over examples v_l; and the loss of the start L(θ₀)/L₀, which says how large the outputs are.
+    over examples v_l; the loss of the start L(θ₀)/L₀, which says how large the outputs are; and the gain of the
+    weights, √n·√(mean w²) of n inputs: 1 for Xavier, √2 for He, 1/√3 for PyTorch's own.
 
     In a linear net whose weights have variance v/n, q is multiplied by v per layer: S^(m−1) over m layers.
 
     Rule: L(θ₀) over twice the best constant's: outputs that know nothing yet are to be small. Or |s|·L > ln 10⁵
-        over L hidden layers, one q_l outside [10⁻⁵, 10⁴], or one v_l under 10⁻⁵, while training has not got far (less
-        than 95 % of the constant's loss explained). Read at step 0, without the output layer and the last maps of
-        residual branches, which start at zero on purpose, and up to a layer that is dead or at zero altogether.
+        over L hidden layers, one q_l outside [10⁻⁵, 10⁴], one v_l under 10⁻⁵, or a median gain under 0.1, while
+        training has not got far (less than 95 % of the constant's loss explained). Read at step 0, without the output
+        layer and the last maps of residual branches, which start at zero on purpose, and up to a layer that is dead or
+        at zero altogether.
     Known false alarms: small inputs on purpose; nets that learn in spite of it are left alone by the condition.
     Source: Glorot and Bengio (2010); He et al. (2015); decks D1, D4; equipoise METHODS A.1 (2).
     """
@@ -52,6 +62,7 @@ class ActivationProfile(Probe):
     high: float = 1e4
     signal: float = 1e-5
     start: float = 2.0
+    gain: float = 0.1
     learned: float = 0.95
 
     def measure(self, trace: Trace) -> list[Measure]:
@@ -61,6 +72,9 @@ class ActivationProfile(Probe):
         out = [self.number(s.name, v, MOMENT, self.low if v < 1 else self.high) for s, v in zip(hidden, q, strict=True)]
         out += [self.number(s.name, signal(s.a), SIGNAL, self.signal) for s in hidden]
         out.append(self.number("output", ratio(trace.first.loss, trace.constant), START, self.start))
+        gains = [g for _, w, _ in trace.first.weights() if (g := gain(w)) > 0]  # zero on purpose: heads, branches
+        if gains:
+            out.append(self.number("all layers", statistics.median(gains), GAIN, self.gain))
         if len(q) >= 2:
             out += [
                 self.number("all layers", math.log(rate(q)) * len(q), DRIFT, self.drift),
@@ -77,7 +91,10 @@ class ActivationProfile(Probe):
                 return [self.finding(m, "outputs start large and wrong", why, start)]
         if trace.learned >= self.learned:
             return []
-        for m in sorted(measures, key=lambda m: m.unit != DRIFT):  # the drift names the cause best
+        for m in sorted(measures, key=lambda m: (m.unit == GAIN, m.unit != DRIFT)):  # the drift names the cause best
+            if self._beyond(m) and m.unit == GAIN:
+                why = "maps that leave less than a tenth of a signal; the first steps replace such weights."
+                return [self.finding(m, "the weights start too small", why, start)]
             if self._beyond(m):
                 what = "explode" if m.value > (0 if m.unit == DRIFT else 1) else "vanish"
                 why = "a factor of 10⁴ or 10⁵ in the second moment leaves some layers without signal or saturated."
@@ -87,4 +104,6 @@ class ActivationProfile(Probe):
     def _beyond(self, m: Measure) -> bool:
         if m.unit == DRIFT:
             return abs(m.value) > self.drift
-        return m.value < self.signal if m.unit == SIGNAL else m.unit == MOMENT and not self.low <= m.value <= self.high
+        if m.unit in (SIGNAL, GAIN):
+            return m.value < (self.signal if m.unit == SIGNAL else self.gain)
+        return m.unit == MOMENT and not self.low <= m.value <= self.high

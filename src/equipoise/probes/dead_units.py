@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .. import techniques as T
-from ..probe import FAULT, WARNING, Finding, Measure, Probe, Trace
+from ..probe import FAULT, WARNING, Finding, Measure, Moment, Probe, Trace
 
 DEAD, SPARSE = "share of dead units", "share of zero activations"
 
@@ -15,6 +15,12 @@ DEAD, SPARSE = "share of dead units", "share of zero activations"
 def dead(a: Tensor, gradient: Tensor) -> Tensor:
     """Boolean (units,): a = 0 on all rows of the probe batch (all positions), and no gradient reaches its weights."""
     return (a == 0).flatten(0, -2).all(0) & (gradient.flatten(1) == 0).all(1)
+
+
+def dead_at_start(m: Moment) -> float:
+    """Largest share, over ReLU layers, of units that are 0 on all rows of a moment."""
+    layers = [s for s in m.layers if s.activation == "relu" and not s.is_output]
+    return max((float((s.a == 0).flatten(0, -2).all(0).double().mean()) for s in layers), default=0.0)
 
 
 class DeadUnits(Probe):

@@ -35,7 +35,8 @@ class GradientSpikes(Probe):
     """Tail of the gradient norms over the steps; the share of steps that the recipe's clipping shortens; the loss on
     the probe batch at the end, in units of the best constant's.
 
-    Rule: a loss that became non-finite; or an end loss over 1.1 times the best constant's and over the start's; or
+    Rule: a loss that became non-finite; or an end loss over 1.1 times the best constant's, and over the start's by a
+        tenth of the best constant's; or
         p99/p50 > 100 while less than half of the constant's loss is explained (a net that learns fast leaves large
         first gradients behind it, which is health).
     Known false alarms: very few steps from a poor start.
@@ -45,6 +46,7 @@ class GradientSpikes(Probe):
     follows = ("unscaled_inputs", "minibatch_shift", "activation_profile", "batch_norm_statistics")
     tail: float = 100.0
     loss: float = 1.1
+    further: float = 0.1
     learned: float = 0.5
 
     def measure(self, trace: Trace) -> list[Measure]:
@@ -65,7 +67,7 @@ class GradientSpikes(Probe):
         if not math.isnan(broken.value):
             why = "no update after it means anything."
             return [self.finding(broken, "the loss became non-finite", why, self._calmer(trace))]
-        if loss.value > self.loss and trace.last.loss > trace.first.loss:
+        if loss.value > self.loss and trace.last.loss > trace.first.loss + self.further * trace.constant:
             why = "training moved away: worse than the start and than any constant."
             return [self.finding(loss, "training diverges", why, self._calmer(trace))]
         if spikes.value > self.tail and trace.learned < self.learned:

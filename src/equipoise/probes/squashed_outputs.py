@@ -10,6 +10,7 @@ from torch import Tensor
 from ..probe import Finding, Measure, Probe, Trace
 
 FLOOR = "decile of the losses over the floor of squashed outputs"
+FILLED, SUM = "share of [0, 1] that the outputs fill and never leave", "largest |sum of an example's outputs − 1|"
 OBJECTIVES = ("CrossEntropy", "LabelSmoothing")
 
 
@@ -24,29 +25,51 @@ def above(losses: Tensor, classes: int) -> float:
     return float(losses.quantile(0.1)) / least if float(losses.min()) > 0.999 * least else math.nan
 
 
-class SquashedOutputs(Probe):
-    """Is the cross-entropy held up by outputs in [0, 1]? Probabilities given where logits are meant lose at least
-    ln(e + K − 1) − 1 on each example, and a net that learns gathers its examples just above that.
+def filled(outputs: Tensor) -> float:
+    """Largest less smallest output where all lie in [0, 1]; NaN where one does not."""
+    low, high = float(outputs.min()), float(outputs.max())
+    return high - low if low >= 0 and high <= 1 else math.nan
 
-    Rule: no example of `fit` below this floor, a tenth of them within 5 % of it, and over a tenth of the constant's
-        loss explained. Outputs that are free pass it on the first examples they know well.
+
+def off_one(outputs: Tensor) -> float:
+    """Largest |Σ_k f_k − 1| over examples (rows, classes) where all outputs lie in [0, 1]; NaN where one does not."""
+    sums = outputs.double().sum(-1)
+    return math.nan if math.isnan(filled(outputs)) else float((sums - 1).abs().max())
+
+
+class SquashedOutputs(Probe):
+    """Are probabilities given where logits are meant? Outputs that pass through a softmax or a sigmoid lie in [0, 1],
+    and with softmax each example's sum is 1; each example loses at least ln(e + K − 1) − 1, and a net that learns
+    gathers its examples just above that.
+
+    Rule, read at the end in prediction mode: all outputs in [0, 1], and each example's sum within 10⁻⁴ of 1, or over
+        90 % of [0, 1] filled: logits shift together with none of this. Or no example of `fit` below that floor, a tenth
+        of them within 5 % of it, and over a tenth of the constant's loss explained.
     Known false alarms: a net that is just there by chance; more steps tell.
-    Source: the objective's own formula; equipoise METHODS A.4 (softmax twice); docs/decisions/0017.
+    Source: the objective's own formula; equipoise METHODS A.4 (softmax twice); docs/decisions/0017 and 0020.
     """
 
     near: float = 1.05
     learned: float = 0.1
+    fills: float = 0.9
+    exact: float = 1e-4
 
     def measure(self, trace: Trace) -> list[Measure]:
-        heads = [s for s in trace.last.layers if s.is_output]
-        if not heads or len(trace.fit) < 10 or not any(type(t).__name__ in OBJECTIVES for t in trace.recipe):
+        out = trace.function.output
+        if len(trace.fit) < 10 or not any(type(t).__name__ in OBJECTIVES for t in trace.recipe) or out.shape[-1] < 2:
             return []
-        return [self.number("outputs", above(trace.fit, heads[-1].z.shape[-1]), FLOOR, self.near)]
+        return [
+            self.number("outputs", above(trace.fit, out.shape[-1]), FLOOR, self.near),
+            self.number("outputs", filled(out), FILLED, self.fills),
+            self.number("outputs", off_one(out), SUM, self.exact),
+        ]
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
-        why = "no example can lose less: give the objective what comes before the softmax or the sigmoid."
-        return [
-            self.finding(m, "outputs are squashed before the objective squashes them", why)
-            for m in measures
-            if m.value < self.near and trace.learned > self.learned
-        ]
+        if not measures:
+            return []
+        near, fills, sums = measures
+        spoken = [sums] if sums.value < self.exact else [fills] if fills.value > self.fills else []
+        if near.value < self.near and trace.learned > self.learned:
+            spoken.append(near)
+        why = "no example can lose less than this leaves: give the objective what comes before the softmax or sigmoid."
+        return [self.finding(m, "outputs are squashed before the objective squashes them", why) for m in spoken[:1]]

@@ -31,8 +31,9 @@ class UnitRemoval(Probe):
     """Accuracy (regression: R²) on the probe batch, in prediction mode at the end, with a share of the units of every
     hidden layer held at 0, relative to chance: (A_without − A_chance)/(A − A_chance), mean of four draws.
 
-    Rule: less than three quarters left without a tenth of the units, while the held-out loss is, with 95 %, over that
-        of fit, and over that of the best constant: units that work only together have learned rows by heart.
+    Rule: less than three quarters left without a tenth of the units, and less than .9^L over L layers, which units that
+        work alone would leave, while the held-out loss is, with 95 %, over that of fit, and over that of the best
+        constant: units that work only together have learned rows by heart.
     Known false alarms: layers of few units, where each one counts: layers under ten units are left whole.
     Source: Hinton et al. (2012); Morcos et al. (2018), single directions; decks D1, D3; docs/decisions/0016.
     """
@@ -55,7 +56,7 @@ class UnitRemoval(Probe):
         for share in SHARES:
             scores = [f.score({name: kept(n, share, g) for name, n in wide.items()}) for _ in range(self.draws)]
             value = left(sum(scores) / self.draws, whole, f.chance)
-            threshold = self.least if share == self.share else None
+            threshold = min(self.least, (1 - share) ** len(wide)) if share == self.share else None
             out.append(
                 self.number("hidden layers", value, f"share of the accuracy left without {share:.0%}", threshold)
             )
@@ -68,7 +69,9 @@ class UnitRemoval(Probe):
         if len(measures) < 5:
             return []
         first, gap, worse = measures[0], *measures[-2:]
-        if not (first.value < self.least and gap.value > 0 and worse.value > self.worse):
+        if not (
+            first.threshold is not None and first.value < first.threshold and gap.value > 0 and worse.value > self.worse
+        ):
             return []
         why = "units that fail without each other hold the rows they saw; on others a constant does better."
         return [self.finding(first, "hidden units are co-adapted", why, [T.Dropout(0.3)], WARNING)]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..probe import Finding, Measure, Probe, Trace
 from ._rates import usual_ratio
+from .dead_units import dead_at_start
 
 LAYER, ALL = "‖ΔW‖/‖W‖ a step, median", "‖ΔW‖/‖W‖ a step, median of layers"
 FIRST, STEPS = "largest ‖ΔW‖/‖W‖ of the first steps, median of layers", 5
@@ -24,7 +25,8 @@ class UpdateRatio(Probe):
     """r_l = ‖ΔW_l‖/‖W_l‖ of the actual updates, by layer: the median over steps.
 
     Rule: the median over layers that move outside [3·10⁻⁴, 10⁻¹] while less than half of the constant's loss is
-        explained: some 10⁻³ are usual. Too small is none where the start explains something already (fine-tuning).
+        explained: some 10⁻³ are usual. Too small is none where the start explains something already (fine-tuning),
+        or leaves half of a layer dead.
         Or the largest of the first five steps, median (lower) over layers, above 0.3 while less than 95 % are
         explained: steps that long throw the start away.
     Known false alarms: a long warm-up seen in its first part only; fine-tuning on a hard task.
@@ -39,6 +41,7 @@ class UpdateRatio(Probe):
     learned: float = 0.5
     done: float = 0.95
     begun: float = 0.1
+    dead: float = 0.5
 
     def measure(self, trace: Trace) -> list[Measure]:
         layers = {s.weight: s.name for s in trace.first.layers}
@@ -79,5 +82,5 @@ class UpdateRatio(Probe):
         return []
 
     def _begun(self, trace: Trace) -> bool:
-        """Does the start explain something already? Then small steps are meant."""
-        return trace.first.loss < (1 - self.begun) * trace.constant
+        """Does the start explain something already? Then small steps are meant. Or are units dead? Then that is why."""
+        return trace.first.loss < (1 - self.begun) * trace.constant or dead_at_start(trace.first) > self.dead
