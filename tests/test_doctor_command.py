@@ -47,7 +47,7 @@ def test_people_are_told(table: Path, capsys: pytest.CaptureFixture[str]):
     assert run(f"{SMALL} --with Constant --fix") == 0
     told = capsys.readouterr().out
     assert "all units of the layer are alike" in told
-    assert '["He"]' in told
+    assert '["Orthogonal"]' in told
     assert "of the loss on stop goes" in told
     assert run(SMALL) == 0
     assert "nothing is wrong" in capsys.readouterr().out

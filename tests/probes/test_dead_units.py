@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from equipoise.probes.dead_units import dead, dead_at_start
+from equipoise.probes.dead_units import dead, silent
 
 
 @pytest.mark.parametrize(("bias", "fan_in", "expected"), [(-100.0, 8, 1.0), (0.0, 8, 0.0), (0.0, 64, 0.0)])
@@ -37,5 +37,5 @@ def test_the_share_that_starts_dead():
         SimpleNamespace(a=torch.zeros(2, 3), activation="relu", is_output=True),
         SimpleNamespace(a=torch.zeros(2, 3), activation="tanh", is_output=False),
     ]
-    assert dead_at_start(SimpleNamespace(layers=layers)) == 0.5  # type: ignore[arg-type]
-    assert dead_at_start(SimpleNamespace(layers=layers[1:])) == 0.0  # type: ignore[arg-type]
+    assert silent(SimpleNamespace(layers=layers)) == 0.5  # type: ignore[arg-type]
+    assert silent(SimpleNamespace(layers=layers[1:])) == 0.0  # type: ignore[arg-type]

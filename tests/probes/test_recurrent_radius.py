@@ -21,12 +21,12 @@ def test_by_hand():
 def test_the_usual_starts():
     """PyTorch draws from U(±1/√n): sd 1/√(3n), radius about 1/√3; orthogonal blocks have 1."""
     torch.manual_seed(0)
-    w = nn.LSTM(4, 200).weight_hh_l0
+    w = nn.LSTM(4, 200).state_dict()["weight_hh_l0"]
     assert radius(w) == pytest.approx(3**-0.5, rel=0.1)
     assert radius(nn.init.orthogonal_(torch.empty(50, 50))) == pytest.approx(1.0)
 
 
 def test_what_is_square():
     cells = nn.GRU(4, 6), nn.LSTM(4, 6), nn.RNN(4, 6)
-    assert all(square(m.weight_hh_l0) for m in cells)
-    assert not square(nn.LSTM(4, 8, proj_size=3).weight_hh_l0)
+    assert all(square(m.state_dict()["weight_hh_l0"]) for m in cells)
+    assert not square(nn.LSTM(4, 8, proj_size=3).state_dict()["weight_hh_l0"])

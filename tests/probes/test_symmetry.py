@@ -74,6 +74,6 @@ def test_gates_differ_and_their_units_do_not():
     w = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     assert diversity(w) == 0.5
     assert diversity(w, gates=2) == 0.0
-    gru, linear = dict(nn.GRU(3, 5).named_parameters()), dict(nn.Linear(3, 5).named_parameters())
+    gru, linear = nn.GRU(3, 5).state_dict(), nn.Linear(3, 5).state_dict()
     assert gates_of("weight_ih_l0", gru) == gates_of("weight_hh_l0", gru) == 3
     assert gates_of("weight", linear) == 1

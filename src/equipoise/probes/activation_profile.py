@@ -10,8 +10,9 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from .. import techniques as T
 from ..probe import Finding, Measure, Probe, Trace, ratio, slope
+from ._starts import usual_start
+from .dead_units import silent
 
 MOMENT, DRIFT, RATE, RANGE = "second moment", "e-folds over the depth", "per layer", "largest over smallest"
 SIGNAL, START = "variance over examples", "loss at the start in losses of a constant"
@@ -51,7 +52,7 @@ class ActivationProfile(Probe):
         over L hidden layers, one q_l outside [10⁻⁵, 10⁴], one v_l under 10⁻⁵, or a median gain under 0.1, while
         training has not got far (less than 95 % of the constant's loss explained). Read at step 0, without the output
         layer and the last maps of residual branches, which start at zero on purpose, and up to a layer that is dead or
-        at zero altogether.
+        at zero altogether. What vanishes is not told where half of a layer's units start dead: that is why.
     Known false alarms: small inputs on purpose; nets that learn in spite of it are left alone by the condition.
     Source: Glorot and Bengio (2010); He et al. (2015); decks D1, D4; equipoise METHODS A.1 (2).
     """
@@ -63,6 +64,7 @@ class ActivationProfile(Probe):
     signal: float = 1e-5
     start: float = 2.0
     gain: float = 0.1
+    dead: float = 0.5
     learned: float = 0.95
 
     def measure(self, trace: Trace) -> list[Measure]:
@@ -84,7 +86,7 @@ class ActivationProfile(Probe):
         return out
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
-        start = [T.He() if trace.first.layers[0].activation in ("relu", "") else T.Xavier()]
+        start = [usual_start(trace)]
         for m in measures:
             if m.unit == START and m.value > self.start:
                 why = "what knows nothing yet is to say nothing: such a start has to be unlearned first."
@@ -95,8 +97,8 @@ class ActivationProfile(Probe):
             if self._beyond(m) and m.unit == GAIN:
                 why = "maps that leave less than a tenth of a signal; the first steps replace such weights."
                 return [self.finding(m, "the weights start too small", why, start)]
-            if self._beyond(m):
-                what = "explode" if m.value > (0 if m.unit == DRIFT else 1) else "vanish"
+            what = "explode" if m.value > (0 if m.unit == DRIFT else 1) else "vanish"
+            if self._beyond(m) and not (what == "vanish" and silent(trace.first) > self.dead):
                 why = "a factor of 10⁴ or 10⁵ in the second moment leaves some layers without signal or saturated."
                 return [self.finding(m, f"activations {what} with depth at the start", why, start)]
         return []

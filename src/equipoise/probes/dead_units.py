@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .. import techniques as T
 from ..probe import FAULT, WARNING, Finding, Measure, Moment, Probe, Trace
+from ._starts import usual_start
 
 DEAD, SPARSE = "share of dead units", "share of zero activations"
 
@@ -17,7 +17,7 @@ def dead(a: Tensor, gradient: Tensor) -> Tensor:
     return (a == 0).flatten(0, -2).all(0) & (gradient.flatten(1) == 0).all(1)
 
 
-def dead_at_start(m: Moment) -> float:
+def silent(m: Moment) -> float:
     """Largest share, over ReLU layers, of units that are 0 on all rows of a moment."""
     layers = [s for s in m.layers if s.activation == "relu" and not s.is_output]
     return max((float((s.a == 0).flatten(0, -2).all(0).double().mean()) for s in layers), default=0.0)
@@ -53,7 +53,7 @@ class DeadUnits(Probe):
                 m,
                 "units are 0 for every example and get no gradient: they are out for good",
                 f"over {self.warn:.0%} of the layer is lost.",
-                [T.He(), T.LayerNorm()],
+                [usual_start(trace)],
                 FAULT if m.value > self.fault else WARNING,
             )
             for m in measures

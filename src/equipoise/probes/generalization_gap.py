@@ -29,7 +29,10 @@ class GeneralizationGap(Probe):
     Source: Prechelt (1998); decks D0, D1; equipoise METHODS A.1 (11).
     """
 
-    follows = ("split_shift", "minibatch_shift", "unscaled_inputs", "activation_profile", "gradient_spikes")
+    follows = (
+        "split_shift", "minibatch_shift", "wrong_targets", "few_rows", "unscaled_inputs", "activation_profile",
+        "gradient_spikes",
+    )  # fmt: skip
     below: float = 0.03
 
     def measure(self, trace: Trace) -> list[Measure]:

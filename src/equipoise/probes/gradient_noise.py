@@ -76,6 +76,7 @@ class GradientNoise(Probe):
     follows = (
         "unscaled_inputs",
         "minibatch_shift",
+        "wrong_targets",
         "symmetry",
         "activation_profile",
         "gradient_profile",

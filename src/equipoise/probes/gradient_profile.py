@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import techniques as T
 from ..probe import Finding, Measure, Moment, Probe, Trace, of_unit, ratio, slope
+from ._starts import usual_start
 
 RMS, FIRST_LAST, RATE = "root mean square of the gradient", "first over last layer", "per layer"
 HALFWAY = "first over last layer, halfway"
@@ -63,8 +64,7 @@ class GradientProfile(Probe):
             if m.unit == FIRST_LAST and self._beyond(m.value) and self._beyond(halfway[m.where].value):
                 vanish = m.value < self.low
                 what = "gradients vanish on their way to the first layer" if vanish else "gradients explode towards it"
-                sigmoid = any(s.activation in ("sigmoid", "tanh") for s in trace.first.layers)
-                entries = [T.Xavier() if sigmoid else T.He(), T.LayerNorm()]
+                entries = [usual_start(trace), T.LayerNorm()]
                 entries += [] if vanish else [T.ClipGradients(1.0, "norm")]
                 entries = (
                     entries[1:] if any(t.slot == "initialization" for t in trace.recipe) and not vanish else entries

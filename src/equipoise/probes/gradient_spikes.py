@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import techniques as T
 from ..probe import Finding, Measure, Probe, Trace, ratio
 from ..technique import Technique
-from ._rates import usual_ratio
+from ._rates import usual_first
 
 TAIL, CLIPPED, LOSS, BROKEN = "p99/p50 of ‖g‖", "share of clipped steps", "end loss in losses of a constant", "step"
 
@@ -78,7 +78,7 @@ class GradientSpikes(Probe):
     def _calmer(self, trace: Trace) -> Sequence[Technique]:
         """Clipping at twice the median norm, within 1 and 5, and a rate that fits the weights."""
         r = trace.first_ratio
-        factor = min(usual_ratio(trace) / r, 0.1) if r > 0 else 0.1
+        factor = min(usual_first(trace) / r, 0.1) if r > 0 else 0.1
         norms = sorted(v for v in trace.norms if math.isfinite(v) and v > 0)
         ceiling = float(f"{2 * norms[len(norms) // 2]:.2g}") if norms else 1.0
         return (T.ClipGradients(min(max(ceiling, 1.0), 5.0), "norm"), *trace.at_rate(factor))

@@ -42,9 +42,9 @@ class SquashedOutputs(Probe):
     and with softmax each example's sum is 1; each example loses at least ln(e + K − 1) − 1, and a net that learns
     gathers its examples just above that.
 
-    Rule, read at the end in prediction mode: all outputs in [0, 1], and each example's sum within 10⁻⁴ of 1, or over
-        90 % of [0, 1] filled: logits shift together with none of this. Or no example of `fit` below that floor, a tenth
-        of them within 5 % of it, and over a tenth of the constant's loss explained.
+    Rule: at the end, in prediction mode, all outputs in [0, 1], and each example's sum within 10⁻⁴ of 1, or over 90 %
+        of [0, 1] filled: logits pass 0 and have no such bounds. Or no example of `fit` below that floor, a tenth of
+        them within 5 % of it, and over a tenth of the constant's loss explained.
     Known false alarms: a net that is just there by chance; more steps tell.
     Source: the objective's own formula; equipoise METHODS A.4 (softmax twice); docs/decisions/0017 and 0020.
     """

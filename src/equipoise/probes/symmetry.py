@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from .. import techniques as T
 from ..probe import Finding, Measure, Probe, Trace, of_unit, ratio
 from ..technique import Params
+from ._starts import usual_start
 from .recurrent_radius import square
 
 WEIGHT, GRADIENT, RANK = "diversity of weight rows", "diversity of gradient rows", "rank of the gradient"
@@ -45,7 +46,8 @@ class Symmetry(Probe):
     D(W) = Σ_j ‖w_j − w̄‖²/Σ_j ‖w_j‖², between 0 (all rows alike) and 1; of recurrent cells gate by gate.
 
     Rule: both below 1e-6 after a few steps, in a layer of at least two units: equal units with equal gradients never
-        part. The gradient's condition leaves alone what starts at zero on purpose: residual branches, heads.
+        part. Or the gradient not finite by then, and the weights all at one number at the start. The gradient's
+        condition leaves alone what starts at zero on purpose: residual branches, heads.
     Known false alarms: none known; layers of one unit and frozen layers are not read.
     Source: decks D1, D2, D4; equipoise METHODS A.1 (1).
     """
@@ -65,14 +67,20 @@ class Symmetry(Probe):
         return out
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
-        gradient = of_unit(measures, GRADIENT)
+        gradient, start = of_unit(measures, GRADIENT), of_unit(measures, OFFSET)
+
+        def alike(where: str) -> bool:
+            """Equal gradients; or none that is finite, of weights that start at one number other than 0."""
+            g = gradient[where].value
+            return g < self.threshold or (math.isnan(g) and start[where].value == math.inf)
+
         return [
             self.finding(
                 m,
                 "all units of the layer are alike, and so are their gradients",
                 f"below {self.threshold:g} the layer works as a single unit, whatever its width.",
-                [T.He()],
+                [usual_start(trace)],
             )
             for where, m in of_unit(measures, WEIGHT).items()
-            if m.value < self.threshold and gradient[where].value < self.threshold
+            if m.value < self.threshold and alike(where)
         ]

@@ -39,7 +39,8 @@ class UnitRemoval(Probe):
     """
 
     follows = (
-        "generalization_gap", "unscaled_inputs", "activation_profile", "gradient_spikes", "saturation", "dead_units",
+        "generalization_gap", "wrong_targets", "few_rows", "unscaled_inputs", "activation_profile", "gradient_spikes",
+        "saturation", "dead_units",
     )  # fmt: skip
     share: float = 0.1
     least: float = 0.75

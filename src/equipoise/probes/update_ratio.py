@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..probe import Finding, Measure, Probe, Trace
-from ._rates import usual_ratio
-from .dead_units import dead_at_start
+from ._rates import usual_first, usual_ratio
+from .dead_units import silent
 
 LAYER, ALL = "‖ΔW‖/‖W‖ a step, median", "‖ΔW‖/‖W‖ a step, median of layers"
 FIRST, STEPS = "largest ‖ΔW‖/‖W‖ of the first steps, median of layers", 5
@@ -28,7 +28,8 @@ class UpdateRatio(Probe):
         explained: some 10⁻³ are usual. Too small is none where the start explains something already (fine-tuning),
         or leaves half of a layer dead.
         Or the largest of the first five steps, median (lower) over layers, above 0.3 while less than 95 % are
-        explained: steps that long throw the start away.
+        explained: steps that long throw the start away; above 0.1 where over half of a ReLU layer answers to nothing
+        at the end, and less did at the start.
     Known false alarms: a long warm-up seen in its first part only; fine-tuning on a hard task.
     Source: folklore, widely taught; equipoise METHODS A.1 (13).
     """
@@ -38,6 +39,7 @@ class UpdateRatio(Probe):
     high: float = 1e-1
     usual: float = 3e-3
     first: float = 0.3
+    deadly: float = 0.1
     learned: float = 0.5
     done: float = 0.95
     begun: float = 0.1
@@ -71,16 +73,17 @@ class UpdateRatio(Probe):
             return [self.finding(m, "the weights hardly move", reason, trace.at_rate(usual_ratio(trace) / m.value))]
         if trace.learned < self.learned and m.value > self.high:
             reason = f"{usual}, and little is learned at this rate."
-            return [
-                self.finding(
-                    m, "each step replaces much of the weights", reason, trace.at_rate(usual_ratio(trace) / m.value)
-                )
-            ]
-        if trace.learned < self.done and first.value > self.first:
-            factor = min(usual_ratio(trace) / first.value, 0.1)
+            factor = min(usual_ratio(trace) / m.value, usual_first(trace) / first.value)
+            return [self.finding(m, "each step replaces much of the weights", reason, trace.at_rate(factor))]
+        if trace.learned < self.done and first.value > (self.deadly if self._killed(trace) else self.first):
+            factor = min(usual_first(trace) / first.value, 0.1)
             return [self.finding(first, "the first steps throw the start away", f"{usual}.", trace.at_rate(factor))]
         return []
 
     def _begun(self, trace: Trace) -> bool:
         """Does the start explain something already? Then small steps are meant. Or are units dead? Then that is why."""
-        return trace.first.loss < (1 - self.begun) * trace.constant or dead_at_start(trace.first) > self.dead
+        return trace.first.loss < (1 - self.begun) * trace.constant or silent(trace.first) > self.dead
+
+    def _killed(self, trace: Trace) -> bool:
+        """Did units fall silent on the way?"""
+        return silent(trace.first) <= self.dead < silent(trace.last)

@@ -54,8 +54,9 @@ class UpdateShape(Probe):
     """
 
     follows = (
-        "unscaled_inputs", "minibatch_shift", "symmetry", "activation_profile", "gradient_profile", "gradient_spikes",
-        "saturation", "dead_units", "update_ratio", "landscape", "batch_norm_statistics",
+        "unscaled_inputs", "minibatch_shift", "wrong_targets", "squashed_outputs", "symmetry", "activation_profile",
+        "gradient_profile", "gradient_spikes", "saturation", "dead_units", "update_ratio", "landscape",
+        "batch_norm_statistics",
     )  # fmt: skip
     steep: float = 1.0
     shallow: float = -0.9
