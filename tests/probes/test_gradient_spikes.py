@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from equipoise.probes.gradient_spikes import clip, tail
+from equipoise.probes.gradient_spikes import GradientSpikes, clip, tail
 
 
 def test_clipping_to_one():
@@ -25,3 +27,19 @@ def test_the_tail():
     assert tail([1.0] * 98 + [20.0, 20.0]) == 20.0
     assert tail([2.0] * 99 + [1000.0]) == 1.0  # one step of a hundred is beyond the 99th percentile
     assert tail([1.0] * 90 + [math.nan] * 10) == math.inf
+
+
+def test_a_loss_that_stays_where_it_began_does_not_diverge():
+    """A start at 1.2 losses of a constant: an end at 1.25 has not moved away by a tenth of that, one at 1.35 has."""
+    probe = GradientSpikes()
+
+    def speaks(end: float) -> bool:
+        first, last = SimpleNamespace(loss=1.2), SimpleNamespace(loss=end)
+        given: Any = SimpleNamespace(
+            norms=[1.0] * 10, losses=[1.2] * 10, constant=1.0, first=first, last=last, learned=1 - end, recipe=(),
+            first_ratio=0.01, entry=lambda _: None, at_rate=lambda _: (),
+        )  # fmt: skip
+        return bool(probe.judge(probe.measure(given), given))
+
+    assert not speaks(1.25)
+    assert speaks(1.35)

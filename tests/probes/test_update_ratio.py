@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 
-from equipoise.probes.update_ratio import update_ratio
+from equipoise.probes.update_ratio import UpdateRatio, update_ratio
 
 
 def test_a_tenth():
@@ -18,3 +21,19 @@ def test_a_tenth():
 
 def test_zero_weights_have_no_ratio():
     assert torch.isinf(update_ratio(torch.ones(2), torch.zeros(2)))
+
+
+def test_steps_that_silence_units():
+    """A ReLU layer of which a quarter is silent at the start and three quarters at the end; not the other way round."""
+
+    def moment(silent: int) -> Any:
+        a = torch.ones(3, 4)
+        a[:, :silent] = 0.0
+        return SimpleNamespace(layers=[SimpleNamespace(a=a, activation="relu", is_output=False)])
+
+    def killed(first: int, last: int) -> bool:
+        trace: Any = SimpleNamespace(first=moment(first), last=moment(last))
+        return UpdateRatio()._killed(trace)
+
+    assert killed(1, 3)
+    assert not killed(3, 3) and not killed(1, 2) and not killed(3, 1)
