@@ -7,12 +7,13 @@ last, smaller one). A graph belongs to one shape of batch.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch.utils import _pytree as pytree
 
+from .step import Now, at_step
 from .tracing import trace
 
 COLD = 15.0  # seconds a cold compile takes, about
@@ -47,6 +48,23 @@ class Compiled:
     def __call__(self, *args: Any) -> Any:
         with torch.no_grad():  # gradients are operators of the graph
             return pytree.tree_unflatten(list(self._run(*pytree.tree_leaves(args))), self._out)
+
+
+class Steps:
+    """A graph of one step behind the interface of `loop.Loop`: the steps of a block one by one."""
+
+    def __init__(self, graph: Compiled) -> None:
+        self._graph = graph
+
+    def inputs(self, consts: Sequence[Any], blocks: Sequence[Now]) -> list[tuple[Any, Now]]:
+        return list(zip(consts, blocks, strict=True))
+
+    def __call__(self, state: Any, given: tuple[Any, Now], a: int, b: int) -> tuple[Any, torch.Tensor]:
+        const, block, losses = *given, []
+        for i in range(a, b):
+            state, loss = self._graph(state, const, at_step(block, i))
+            losses.append(loss)
+        return state, torch.stack(losses)
 
 
 def traced(program: Any, args: tuple[Any, ...], backend: str) -> Compiled:

@@ -6,6 +6,8 @@ All of it is decided before step 1 by fixed rules on sizes, never by a clock, so
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -102,7 +104,26 @@ def _part(cohort: Cohort, threads: int) -> int:
     return min(fitting, key=waste.__getitem__) if fitting else part_of(program, runs, threads)
 
 
+@contextmanager
+def threads_for(cohort: Cohort) -> Iterator[None]:
+    """One thread for the operators of small runs; their compiled parts have threads of their own. A second one gains
+    little there, and waits actively: beside another process, steps took ten times as long on two."""
+    before = torch.get_num_threads()
+    if before == 1 or not _is_small(cohort):
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _threads(cohort: Cohort, threads: int) -> int:
     """A single run of small steps is faster on one thread."""
+    return 1 if len(cohort.members) == 1 and _is_small(cohort) else threads
+
+
+def _is_small(cohort: Cohort) -> bool:
     work = 6.0 * cohort.schedule.batch_size * sum(s.work for s in cohort.program.net.sites)
-    return 1 if len(cohort.members) == 1 and work < SMALL else threads
+    return cohort.program.device.type == "cpu" and work < SMALL

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from . import tree
-from .compiling import Compiled
+from .compiling import Compiled, Steps
 from .gradients import by_autograd, by_transform
 from .loop import Loop
 from .step import MOVING, Const, Now, Program, State, at_step
@@ -25,23 +25,22 @@ class Executor:
     """What a single run and a stack have in common. Compiled, runs are trained in parts, side by side on threads."""
 
     kind = ""
+    together = 1  # parts that plain operators take at once, at most
     differentiate: Callable[..., Any]
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.part, self._workers = 1, 1  # runs that one call of the loop takes; parts that are trained at the same time
-        self._loop: Loop | None = None
-        self._rows = 0  # batch size of the loop
-        self._graphs: dict[int, Compiled] = {}  # the step as a graph, by batch size
-        self._pace = 1  # steps of one call of the loop
+        self.part, self._workers = 1, 1  # runs that one compiled call takes; parts that are trained at the same time
+        self._compiled: dict[int, Loop | Steps] = {}  # by batch size
+        self._pace = 1  # steps between two looks at what is waiting
 
     def run(
         self, state: Any, const: Any, block: Now, skip: int = 0, waiting: Callable[[], bool] = bool
     ) -> tuple[Any, list[Tensor]]:
         """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``; each step's losses.
         Asked once between two steps; after the last one it is for the caller to ask."""
-        if self._loop is not None and block.y.shape[2] == self._rows:
-            return self._run_loop(self._loop, state, const, block, skip, waiting)
+        if block.y.shape[2] in self._compiled:
+            return self._run_compiled(self._compiled[block.y.shape[2]], state, const, block, skip, waiting)
         losses = []
         for i in range(skip, len(block.t)):
             state, loss = self.step(state, const, at_step(block, i))
@@ -54,22 +53,22 @@ class Executor:
         """Compile the step for batches of this size and ``part`` runs; kept with the program, for every cohort. The
         parts share ``threads``; a single one has them to itself."""
         self.part, rows = part, block.y.shape[2]
-        states, consts = self._split(state), self._split(const)
+        states, consts = self._split(state, part), self._split(const, part)
         self._workers, inside = min(threads, len(states)), 1 if len(states) > 1 else threads
-        first = states[0], consts[0], self._of_part(block, 0)
+        first = states[0], consts[0], self._of_part(block, 0, part)
         key = (self.kind, part, rows, inside, self.program.gates_open)
         if self.program.device.type == "cpu":
-            self._rows = rows
-            self._loop = self._kept(key, lambda: Loop(self._part_step, *first, inside))
+            make = lambda: Loop(self._part_step, *first, inside)  # noqa: E731
         else:
-            self._graphs[rows] = self._kept(key, lambda: Compiled(self._part_step, (*first[:2], at_step(first[2], 0))))
+            make = lambda: Steps(Compiled(self._part_step, (*first[:2], at_step(first[2], 0))))  # noqa: E731
+        self._compiled[rows] = self._kept(key, make)
 
     def trace(self, state: Any, const: Any, block: Now) -> None:
         """Take the step of batches of this size as a graph of plain operators: no Python of ours runs in it."""
-        now, rows = at_step(block, 0), block.y.shape[2]
-        args = (state, const, now) if isinstance(state, dict) else (state[0], const[0], of_run(now, 0))
-        key = ("traced", self.kind, len(now.y), rows, self.program.gates_open)
-        self._graphs[rows] = self._kept(key, lambda: Compiled(self._part_step, args, "none"))
+        rows, share = block.y.shape[2], self._share(block.y.shape[1])
+        first = self._split(state, share)[0], self._split(const, share)[0], at_step(self._of_part(block, 0, share), 0)
+        key = ("traced", self.kind, share, rows, self.program.gates_open)
+        self._compiled[rows] = self._kept(key, lambda: Steps(Compiled(self._part_step, first, "none")))
 
     def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
         made = self.program.compiled
@@ -77,17 +76,24 @@ class Executor:
             made[key] = make()
         return made[key]
 
-    def _run_loop(
-        self, loop: Loop, state: Any, const: Any, block: Now, skip: int, waiting: Callable[[], bool]
+    def _run_compiled(
+        self, steps: Loop | Steps, state: Any, const: Any, block: Now, skip: int, waiting: Callable[[], bool]
     ) -> tuple[Any, list[Tensor]]:
-        states = self._split(state)
-        given = loop.inputs(self._split(const), [self._of_part(block, j) for j in range(len(states))])
-        losses, a = [], skip
-        with _Workers(self._workers) as each:
+        share = self._share(block.y.shape[1])
+        size = self.part if isinstance(steps, Loop) else share
+        states, consts, several = self._split(state, size), self._split(const, size), share // size
+        losses, a, n = [], skip, len(states)
+
+        def inputs(first: int) -> list[Any]:
+            last = min(first + several, n)
+            return steps.inputs(consts[first:last], [self._of_part(block, j, size) for j in range(first, last)])
+
+        # threads would wait for Python's lock between plain operators
+        with _Workers(self._workers if isinstance(steps, Loop) else 1) as each:
+            given = [one for some in each(inputs, range(0, n, several)) for one in some]
             while a < len(block.t):
                 b, began = min(a + self._pace, len(block.t)), time.perf_counter()
-                moving = [[v[a:b] for v in m] for _, m in given]
-                done = each(lambda j: loop(states[j], given[j][0], moving[j]), len(states))  # noqa: B023
+                done = each(lambda j: steps(states[j], given[j], a, b), range(n))  # noqa: B023
                 states = [s for s, _ in done]
                 losses.append(self._merge_losses([loss for _, loss in done]))
                 a, self._pace = b, max(1, int(CALL * (b - a) / (time.perf_counter() - began + 1e-9)))
@@ -95,10 +101,15 @@ class Executor:
                     break
         return self._merge(states), list(torch.cat(losses).unbind(0))
 
-    def _of_part(self, block: Now, j: int) -> Now:
-        """The block of part ``j``."""
+    def _of_part(self, block: Now, j: int, size: int) -> Now:
+        """The block of part ``j`` of ``size`` runs."""
         fields = {f: getattr(block, f) for f in MOVING if f != "t"}
-        return block._replace(**pytree.tree_map(lambda v: self._cut(v, j).contiguous(), fields))
+        return block._replace(**pytree.tree_map(lambda v: self._cut(v, j, size).contiguous(), fields))
+
+    def _share(self, runs: int) -> int:
+        """Runs that plain operators take at once: some whole parts, however many threads there are."""
+        parts = -(-runs // self.part)
+        return self.part * -(-parts // -(-parts // self.together))
 
     def step(self, state: Any, const: Any, now: Now) -> tuple[Any, Tensor]:
         """One step of every run; losses (R,)."""
@@ -108,7 +119,8 @@ class Executor:
         """The step of one part, to be compiled."""
         raise NotImplementedError
 
-    def _split(self, joined: Any) -> list[Any]:
+    def _split(self, joined: Any, size: int) -> list[Any]:
+        """In parts of ``size`` runs."""
         raise NotImplementedError
 
     def _merge(self, parts: list[Any]) -> Any:
@@ -117,22 +129,22 @@ class Executor:
     def _merge_losses(self, parts: list[Tensor]) -> Tensor:
         raise NotImplementedError
 
-    def _cut(self, v: Tensor, j: int) -> Tensor:
+    def _cut(self, v: Tensor, j: int, size: int) -> Tensor:
         """Part ``j`` of (steps, runs, …)."""
         raise NotImplementedError
 
 
 class _Workers:
-    """Calls f(0), …, f(n−1) on threads of one intra-op thread each; on one worker inline."""
+    """Calls f on every number of a range, on threads of one intra-op thread each; on one worker inline."""
 
     def __init__(self, workers: int) -> None:
         self._pool = (
             ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) if workers > 1 else None
         )
 
-    def __enter__(self) -> Callable[[Callable[[int], Any], int], list[Any]]:
+    def __enter__(self) -> Callable[[Callable[[int], Any], range], list[Any]]:
         pool = self._pool
-        return lambda f, n: list(pool.map(f, range(n))) if pool else [f(j) for j in range(n)]
+        return lambda f, of: list(pool.map(f, of)) if pool else [f(j) for j in of]
 
     def __exit__(self, *_: object) -> None:
         if self._pool:
@@ -143,6 +155,7 @@ class Stack(Executor):
     """Runs of one program, stacked on a leading run axis. ``state`` and ``const`` leaves have that axis first."""
 
     kind = "stacked"
+    together = 3
     differentiate = staticmethod(by_transform)
 
     def __init__(self, program: Program) -> None:
@@ -168,7 +181,7 @@ class Stack(Executor):
         return tree.member(stacked, i)
 
     def step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
-        return self._graphs.get(now.y.shape[1], self._step)(state, const, now)
+        return self._step(state, const, now)
 
     def predict(self, state: State, const: Const, x: Any) -> Tensor:
         """Raw inputs shared by all runs to predictions (R, n, K)."""
@@ -183,10 +196,9 @@ class Stack(Executor):
     def _part_step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
         return self._step(state, const, now)
 
-    def _split(self, joined: Any) -> list[Any]:
+    def _split(self, joined: Any, size: int) -> list[Any]:
         self._runs = len(pytree.tree_leaves(joined)[0])
-        starts = range(0, self._runs, self.part)
-        return [pytree.tree_map(lambda v: _filled(v, a, self.part, 0), joined) for a in starts]  # noqa: B023
+        return [pytree.tree_map(lambda v: _filled(v, a, size, 0), joined) for a in range(0, self._runs, size)]  # noqa: B023
 
     def _merge(self, parts: list[Any]) -> Any:
         return pytree.tree_map(lambda *leaves: torch.cat(leaves)[: self._runs], *parts)
@@ -194,8 +206,8 @@ class Stack(Executor):
     def _merge_losses(self, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts, 1)[:, : self._runs]
 
-    def _cut(self, v: Tensor, j: int) -> Tensor:
-        return _filled(v, j * self.part, self.part, 1)
+    def _cut(self, v: Tensor, j: int, size: int) -> Tensor:
+        return _filled(v, j * size, size, 1)
 
 
 def _filled(v: Tensor, a: int, n: int, axis: int) -> Tensor:
@@ -226,8 +238,6 @@ class Single(Executor):
         return new, torch.stack(losses)
 
     def _alone(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
-        if len(now.y) in self._graphs:
-            return self._graphs[len(now.y)](state, const, now)
         if not self.program.net.random_elsewhere:
             return self.program.step(state, const, now, self.differentiate)
         with torch.random.fork_rng(devices=[]):  # draws we could not adopt follow the run's own key of this step
@@ -251,7 +261,7 @@ class Single(Executor):
     def _part_step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
         return self.program.step(state, const, now, self.differentiate)
 
-    def _split(self, joined: Any) -> list[Any]:
+    def _split(self, joined: Any, size: int) -> list[Any]:
         return joined
 
     def _merge(self, parts: list[Any]) -> Any:
@@ -260,7 +270,7 @@ class Single(Executor):
     def _merge_losses(self, parts: list[Tensor]) -> Tensor:
         return torch.stack(parts, 1)
 
-    def _cut(self, v: Tensor, j: int) -> Tensor:
+    def _cut(self, v: Tensor, j: int, size: int) -> Tensor:
         return v[:, j]
 
 

@@ -5,6 +5,7 @@ No Python runs between two steps of a block. A loop belongs to one shape of batc
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ PER_ROW = 8  # numbers for a row of the batch that count as small
 
 
 class Loop:
-    """``loop(state, const, block) → state, losses`` for blocks of one batch size."""
+    """Blocks of steps of one batch size: ``loop(state, given, a, b) → state, losses`` trains steps a … b−1 of the block
+    that ``[given] = loop.inputs([const], [block])`` is made of."""
 
     def __init__(self, step: Callable[..., Any], state: State, const: Const, block: Now, threads: int = 1) -> None:
         """``step(state, const, now)``; ``block``: an example; ``threads``: used inside of the loop."""
@@ -34,8 +36,10 @@ class Loop:
         args = (state, const, _fixed(now), _moving(now))
         graph, _ = trace(lambda s, c, f, m: step(s, c, Now(**dict(zip(FIXED, f, strict=True)), **m)), args)
         largest = PER_ROW * now.rows.numel()
-        self._split = split_small(graph, self._sources(const, args[-1], largest), largest, self._n[0])
+        small, others = self._sources(const, args[-1], largest)
+        self._split = split_small(graph, small, largest, self._n[0], others)
         self._small: dict[Any, GraphModule] = {}  # by numbers of parts and steps
+        self._lock = threading.Lock()
         fixed, moving = [*leaves[1], *leaves[2]], [_at_least_two(v) for v in leaves[3]]
         given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]])]
         fixed, moving = self._needed(fixed, 0), [*self._needed(moving, len(fixed)), *given]
@@ -48,13 +52,15 @@ class Loop:
         start = self._n[0] + first
         return [leaves[i - start] for i in self._split.needed if start <= i < start + len(leaves)]
 
-    def _sources(self, const: Const, moving: dict[str, Any], largest: int) -> list[int]:
-        """Numbers of the leaves that are scalars of a run: knobs, the clock, rates, small host draws."""
+    def _sources(self, const: Const, moving: dict[str, Any], largest: int) -> tuple[list[int], list[int]]:
+        """Numbers of the leaves that are scalars of a run: knobs, the clock, rates, small host draws; and of the others
+        that are no state."""
         knobs = range(self._n[0], self._n[0] + len(pytree.tree_leaves(const.knobs)))
         clock = range(self._n[0] + self._n[1], sum(self._n[:3]))
         leaves = [(f, v) for f in MOVING for v in pytree.tree_leaves(moving[f])]
         found = enumerate(leaves, sum(self._n[:3]))
-        return [*knobs, *clock, *(i for i, (f, v) in found if f in SMALL and v.numel() <= largest)]
+        small = {*knobs, *clock, *(i for i, (f, v) in found if f in SMALL and v.numel() <= largest)}
+        return sorted(small), [i for i in range(self._n[0], sum(self._n)) if i not in small]
 
     def _run_small(self, leaves: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """The small values of a block, packed by type: (parts, steps, numbers). ``leaves``: for each part."""
@@ -67,13 +73,15 @@ class Loop:
             for i, same in zip(self._split.sources, shared, strict=True)
         ]
         key = (len(leaves), tuple(args[moving.index(True)].shape), tuple(shared))
-        if key not in self._small:
-            self._small[key] = over_steps(self._split.small, moving, shared, args)
+        with self._lock:  # shares of the runs ask at the same time
+            if key not in self._small:
+                self._small[key] = over_steps(self._split.small, moving, shared, args)
         return list(self._small[key](*args))
 
     def inputs(self, consts: Sequence[Const], blocks: Sequence[Now]) -> list[tuple[list[Tensor], list[Tensor]]]:
-        """What a block gives the loop beside the state, for each part of the runs: tensors that stay, and tensors with
-        an axis of steps. Computed for whole blocks, so that the bits do not depend on how many steps run in a call."""
+        """What a block gives the loop beside the state, for each of some parts of the runs: tensors that stay, and
+        tensors with an axis of steps. Computed for whole blocks, so that the bits do not depend on how many steps run
+        in a call."""
         blank: Any = [None] * self._n[0]
         fixed = [[*pytree.tree_leaves(c), *_fixed(b)] for c, b in zip(consts, blocks, strict=True)]
         moving = [pytree.tree_leaves(_moving(b)) for b in blocks]
@@ -83,9 +91,10 @@ class Loop:
             for part, (f, m) in enumerate(zip(fixed, moving, strict=True))
         ]
 
-    def __call__(self, state: State, fixed: list[Tensor], moving: list[Tensor]) -> tuple[State, Tensor]:
-        """The steps in ``moving``; the new state and the losses (K, …)."""
-        *new, losses = self._native([*pytree.tree_leaves(state), *fixed, *moving])
+    def __call__(self, state: State, given: tuple[list[Tensor], list[Tensor]], a: int, b: int) -> tuple[State, Tensor]:
+        """The new state and the losses (b − a, …)."""
+        fixed, moving = given
+        *new, losses = self._native([*pytree.tree_leaves(state), *fixed, *(v[a:b] for v in moving)])
         return pytree.tree_unflatten(new, self._state), losses
 
 

@@ -64,7 +64,7 @@ _capsule.restype, _capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes
 
 def built(body: Any, example: list[Tensor], steps: Sequence[bool], threads: int) -> Native:
     """The library of ``body``, from the cache where it is there. ``steps``: which inputs have an axis of steps."""
-    name = _name(body, example, threads)
+    name = _name(body, [tuple(t.shape)[s:] for t, s in zip(example, steps, strict=True)], example, threads)
     if name not in _loaded:
         path = folder() / f"{name}.so"
         if not path.exists():
@@ -84,12 +84,13 @@ def folder() -> Path:
     return where
 
 
-def _name(body: Any, example: Sequence[Tensor], threads: int) -> str:
+def _name(body: Any, shapes: Sequence[tuple[int, ...]], example: Sequence[Tensor], threads: int) -> str:
+    """``shapes`` of one step: a library takes any number of steps."""
     digest = hashlib.sha256()
     facts = (
         torch.__version__, torch.version.git_version, torch.backends.cpu.get_cpu_capability(), platform.machine(),
         platform.python_version(), threads, body.state, body.moving, body.step.code,
-        [(tuple(t.shape), t.dtype) for t in body.examples], [(tuple(t.shape), t.dtype) for t in example],
+        [(tuple(t.shape), t.dtype) for t in body.examples], [*zip(shapes, [t.dtype for t in example], strict=True)],
     )  # fmt: skip
     digest.update(repr(facts).encode())
     for key, value in sorted(body.step.state_dict().items()) + sorted(_constants(body.step).items()):

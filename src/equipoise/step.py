@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from . import tree
 from .errors import EquipoiseError
 from .objective import NoiseOf, Objective, acting
-from .rng import I32, Noise, mix3, shr, signed, source, stream, subkeys
+from .rng import I32, Noise, mix3, shr, source, stream, threefry2x32, words
 from .sites import Network
 from .sites.network import WHOLE, Pass
 from .technique import At, Batch, Params, Technique
@@ -95,8 +95,8 @@ class Program:
         self.stages = {s: acting(self.techniques, s) for s in ("gradient", "grads", "update", "project", "init")}
         self.compiled: dict[Any, Any] = {}  # compiled steps by executor, size and batch
         self.gates_open: frozenset[str] = frozenset()  # keys of gated techniques that are fully on in every run
-        self._streams = torch.tensor([signed(stream(n) << 16 | s) for n, s, _ in self.net.streams] or [0], dtype=I32)
-        self._calls = torch.tensor([c for _, _, c in self.net.streams] or [0], dtype=I32)
+        self._streams = words([stream(n) << 16 | s for n, s, _ in self.net.streams] or [0])[None, None]
+        self._calls = words([c for _, _, c in self.net.streams] or [0])[None, None]
         self._refuse_collisions()
 
     def _check_width(self, rows: int, outputs: int, task: str) -> None:
@@ -244,9 +244,8 @@ class Program:
     # --- inputs of a block of steps -----------------------------------------------------------------------------------
     def keys(self, seeds: Sequence[int], steps: Tensor) -> Tensor:
         """Noise keys of a block, int32 (steps, runs, entries, 2)."""
-        s = torch.tensor([signed(v) for v in seeds], dtype=I32)
-        k = subkeys(s[None, :, None], self._streams[None, None], steps.to(I32)[:, None, None], self._calls[None, None])
-        return k.to(self.device)
+        given = (words(seeds)[None, :, None], self._streams, steps.to(I32).numpy()[:, None, None], self._calls)
+        return torch.from_numpy(np.stack(threefry2x32(*given), -1)).to(self.device)
 
     def host(
         self, seeds: Sequence[int], techniques: Sequence[Mapping[str, Technique]], steps: Tensor, rows: int
@@ -256,15 +255,10 @@ class Program:
         for t in self.techniques:
             if t.host_draws is None:
                 continue
-            s = torch.tensor([signed(v) for v in seeds], dtype=I32)[None, :]
-            k = subkeys(
-                s,
-                torch.tensor(signed(stream(f"{t.key}/host") << 16), dtype=I32),
-                steps.to(I32)[:, None],
-                torch.tensor(0, dtype=I32),
-            )
-            i = torch.arange(rows if t.host_draws == "row" else 1, dtype=I32)
-            u = shr(mix3(i, k[..., 0, None], k[..., 1, None]), 8).double().numpy() * 2.0**-24
+            own = words([stream(f"{t.key}/host") << 16])
+            k = threefry2x32(words(seeds)[None, :], own, steps.to(I32).numpy()[:, None], words([0]))
+            i = np.arange(rows if t.host_draws == "row" else 1, dtype=np.int32)
+            u = shr(mix3(i, k[0][..., None], k[1][..., None]), 8).astype(np.float64) * 2.0**-24
             u = u if t.host_draws == "row" else u[..., 0]
             each = [np.asarray(techniques[r][t.key].host(u[:, r])) for r in range(len(seeds))]
             drawn[t.key] = torch.as_tensor(np.stack(each, 1), dtype=self.dtype, device=self.device)

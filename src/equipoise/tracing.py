@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node, map_arg
 from torch.utils import _pytree as pytree
 
+APART = {torch.ops.aten.grid_sampler_2d.default}  # compiled, they are slower by far than PyTorch's own kernels
+
 
 def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule, Any]:
     """``step`` as a flat graph (leaves of ``args`` → leaves of its result), and the structure of the result. No
@@ -32,10 +34,15 @@ def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule,
         return out
 
     with tracing(TracingContext(FakeTensorMode())):  # one for all nodes, which would else be made for every one
-        graph = make_fx(flat)(*leaves)
+        graph = make_fx(flat, decomposition_table={torch.ops.aten.addmm.default: _unfused})(*leaves)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph, seen[0]
+
+
+def _unfused(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """addmm as a product and a sum, which a compiler fuses into what follows; its own begins by copying the bias."""
+    return a @ b * alpha + bias * beta if (beta, alpha) != (1, 1) else a @ b + bias
 
 
 class Split(NamedTuple):
@@ -49,11 +56,17 @@ class Split(NamedTuple):
     values: tuple[Tensor, ...]  # examples without numbers
 
 
-def split_small(graph: GraphModule, sources: Sequence[int], largest: int, always: int = 0) -> Split:
-    """Take out what depends on the placeholders ``sources`` alone and has at most ``largest`` elements. The first
-    ``always`` placeholders stay arguments of the body, needed or not."""
+def split_small(
+    graph: GraphModule, sources: Sequence[int], largest: int, always: int = 0, others: Sequence[int] = ()
+) -> Split:
+    """Take out what depends on the placeholders ``sources`` alone and has at most ``largest`` elements; and what is
+    `APART`, with all it is made of, where that follows from ``sources`` and ``others``. The first ``always``
+    placeholders stay arguments of the body, needed or not."""
     placeholders = [n for n in graph.graph.nodes if n.op == "placeholder"]
-    given = {placeholders[i] for i in sources}
+    given, also = {placeholders[i] for i in sources}, {placeholders[i] for i in others}
+    apart = _behind_apart(graph, given | also)
+    sources = sorted({*sources, *(i for i in others if placeholders[i] in apart)})
+    given |= also & apart
     free, taken = set[Node](), set[Node]()  # free: costs nothing to have in both; taken: to be computed once
     for n in graph.graph.nodes:
         inputs = n.all_input_nodes
@@ -62,7 +75,7 @@ def split_small(graph: GraphModule, sources: Sequence[int], largest: int, always
         views = getattr(n.target, "is_view", False)
         if not inputs or (views and not any(i in taken for i in inputs)):
             free.add(n)
-        elif _elements(n) <= largest:
+        elif n in apart or (_elements(n) <= largest and not any(i in also for i in inputs)):
             taken.add(n)
     results = [n for n in graph.graph.nodes if n in taken and any(u not in taken for u in n.users)]
 
@@ -92,6 +105,22 @@ def split_small(graph: GraphModule, sources: Sequence[int], largest: int, always
         rest.erase_node(kept[i])
     examples = tuple(n.meta["val"] for n in results)
     return Split(GraphModule(graph, first), GraphModule(graph, rest), tuple(sources), tuple(needed), examples)
+
+
+def _behind_apart(graph: GraphModule, given: set[Node]) -> set[Node]:
+    """The nodes `APART` that follow from ``given`` alone, and all those they follow from."""
+    follows = set(given)
+    for n in graph.graph.nodes:
+        if n.op == "call_function" and all(i in follows for i in n.all_input_nodes):
+            follows.add(n)
+    wanted = [n for n in follows if n.target in APART]
+    behind = set[Node]()
+    while wanted:
+        n = wanted.pop()
+        if n not in behind:
+            behind.add(n)
+            wanted += n.all_input_nodes
+    return behind
 
 
 def _elements(n: Node) -> float:

@@ -15,6 +15,7 @@ import torch
 
 from .. import memory, tree
 from ..cohort import Cohort
+from ..execution import threads_for
 from ..executor import Single
 from ..feed import Schedule, select
 from ..plan import STACK, Member, Options, group
@@ -115,7 +116,8 @@ def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options:
 def _stepping(cohort: Cohort) -> float:
     """Seconds of one eager step of all runs."""
     block = first_step(next(cohort.feed.blocks(0, [1.0] * len(cohort.members)))[0])
-    return _fastest(lambda: memory.run(cohort, block, 0, bool), cohort.program.device)
+    with threads_for(cohort):
+        return _fastest(lambda: memory.run(cohort, block, 0, bool), cohort.program.device)
 
 
 def _scoring(cohort: Cohort) -> float:
@@ -124,7 +126,8 @@ def _scoring(cohort: Cohort) -> float:
     if not len(rows):
         return 0.0
     x = select(cohort.data.x, rows)
-    return _fastest(lambda: cohort.predict(cohort.state, cohort.const, x), cohort.program.device)
+    with threads_for(cohort):
+        return _fastest(lambda: cohort.predict(cohort.state, cohort.const, x), cohort.program.device)
 
 
 def _footprint(cohort: Cohort) -> Footprint:
