@@ -210,13 +210,18 @@ def extremes(measures: list[Measure]) -> dict[str, list[float | str]]:
     return {k: [number(min(v)), number(max(v))] for k, v in found.items()}
 
 
+def answering(a: Tensor) -> Tensor:
+    """One row: 1 for each unit that is not 0 throughout."""
+    return (a != 0).flatten(0, -2).any(0, keepdim=True).float()
+
+
 def slim(trace: Trace) -> Trace:
     """What the rules of the probes read of a trace, without what only measuring needs."""
     nothing = torch.zeros(0)
 
     def thin(m: Any) -> Any:
         layers = tuple(
-            dataclasses.replace(s, x=s.x[:64].clone() if i == 0 else nothing, z=nothing, a=nothing)
+            dataclasses.replace(s, x=s.x[:64].clone() if i == 0 else nothing, z=nothing, a=answering(s.a))
             for i, s in enumerate(m.layers)
         )
         return dataclasses.replace(

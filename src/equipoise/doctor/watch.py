@@ -25,6 +25,7 @@ from .observe import untouched
 EARLY = 3  # steps after which what starts at zero on purpose has moved
 EVERY = 50  # steps between two looks
 RATIOS = 25  # steps between two notes of the size of the update
+EVALUATED = 256  # stop rows, and as many fit rows, whose loss is taken
 EVALUATIONS = (5, 6, 7, 8)  # eighths of the course after which the loss on stop is evaluated
 BATCHES = 16  # batches compared with each other
 INPUTS = 8192  # fit rows whose scale is read
@@ -163,7 +164,7 @@ class Watcher:
     # --- what it reads ------------------------------------------------------------------------------------------------
     @property
     def _stop_rows(self) -> Tensor:
-        return self.cohort.data.rows["stop"][:ROWS]
+        return self.cohort.data.rows["stop"][:EVALUATED]
 
     def _each(self, rows: Tensor) -> Tensor:
         """Per-example loss of ``rows`` in prediction mode."""

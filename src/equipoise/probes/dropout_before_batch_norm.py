@@ -30,15 +30,16 @@ class DropoutBeforeBatchNorm(Probe):
 
     Dropout that keeps with probability p in front of it makes r = v/((c² + v)/p − c²) for inputs of mean c, variance v.
 
-    Rule: the median over channels of max(r, 1/r) above 1.5 at the end, where noise acts in training, after at least 20
-        steps, while less than 95 % of the constant's loss is explained in prediction mode and that mode is over 1 %
-        worse than training mode on the same rows: a shift that costs nothing is no fault.
+    Rule: the median over channels of max(r, 1/r) at the end above 2, or above 1.5 where prediction mode is over 1 %
+        worse than training mode on the same rows (a small shift that costs nothing is no fault), where noise acts in
+        training, after at least 20 steps, while less than 95 % of the constant's loss is explained in prediction mode.
     Known false alarms: running averages that lag behind weights that move fast.
     Source: Li et al. (2019), Understanding the disharmony between dropout and batch normalization; equipoise METHODS
         A.1 (15).
     """
 
     threshold: float = 1.5
+    alone: float = 2.0
     steps: int = 20
     learned: float = 0.95
     worse: float = 1.01  # loss in prediction mode over that in training mode, noise off
@@ -55,10 +56,9 @@ class DropoutBeforeBatchNorm(Probe):
         explained = 1 - trace.last.evaluated / trace.constant if trace.constant > 0 else 0.0
         if not trace.drops or trace.failed or trace.last.step < self.steps or explained >= self.learned:
             return []
-        if not trace.last.evaluated > self.worse * trace.last.loss:
-            return []  # a shift that costs nothing
         worst = max(measures, key=lambda m: m.value, default=None)
-        if worst is None or not worst.value > self.threshold:
+        costs = trace.last.evaluated > self.worse * trace.last.loss  # a shift that costs nothing is no fault
+        if worst is None or not worst.value > (self.threshold if costs else self.alone):
             return []
         why = "prediction divides by the variance that noise made in training."
         ours = any(t.slot == "normalization" for t in trace.recipe)
