@@ -13,7 +13,7 @@ from torch import Tensor
 from . import memory, metrics
 from .checkpoint import filled, named
 from .errors import EquipoiseError
-from .execution import compile_step, executor_for, threads_for
+from .execution import apart_from_others, compile_step, executor_for
 from .executor import Single, Stack
 from .feed import Feed, Schedule, fit_preparation, select
 from .plan import Member, Options
@@ -122,7 +122,7 @@ class Cohort:
     def train_epoch(self, waiting: Callable[[], bool] = bool) -> bool:
         """All steps of one epoch that are left, then the scores and decisions that follow it; False where it paused
         between two steps because something is ``waiting``."""
-        with threads_for(self):
+        with apart_from_others(self):
             return self._train_epoch(waiting)
 
     def _train_epoch(self, waiting: Callable[[], bool]) -> bool:

@@ -15,6 +15,7 @@ import torch
 from . import tree
 from .compiling import can_compile, repays
 from .executor import Single, Stack, vmap_refuses
+from .native import flushing
 from .plan import Options
 from .step import Const, Now, Program, State
 
@@ -105,18 +106,23 @@ def _part(cohort: Cohort, threads: int) -> int:
 
 
 @contextmanager
-def threads_for(cohort: Cohort) -> Iterator[None]:
-    """One thread for the operators of small runs; their compiled parts have threads of their own. A second one gains
-    little there, and waits actively: beside another process, steps took ten times as long on two."""
-    before = torch.get_num_threads()
-    if before == 1 or not _is_small(cohort):
+def apart_from_others(cohort: Cohort) -> Iterator[None]:
+    """For small runs: one thread for plain operators, numbers too small for a whole mantissa count as zero.
+
+    Their compiled parts have threads of their own. A second thread inside of an operator gains little, and waits
+    actively: beside another process, steps took ten times as long on two. For numbers, see `native.Native`.
+    """
+    if not _is_small(cohort):
         yield
         return
+    threads, change = torch.get_num_threads(), flushing()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        if change:
+            torch.set_flush_denormal(False)
 
 
 def _threads(cohort: Cohort, threads: int) -> int:

@@ -58,7 +58,7 @@ class Executor:
         first = states[0], consts[0], self._of_part(block, 0, part)
         key = (self.kind, part, rows, inside, self.program.gates_open)
         if self.program.device.type == "cpu":
-            make = lambda: Loop(self._part_step, *first, inside)  # noqa: E731
+            make = lambda: Loop(self._part_step, *first, inside, short=part == 1)  # noqa: E731
         else:
             make = lambda: Steps(Compiled(self._part_step, (*first[:2], at_step(first[2], 0))))  # noqa: E731
         self._compiled[rows] = self._kept(key, make)

@@ -27,8 +27,11 @@ class Loop:
     """Blocks of steps of one batch size: ``loop(state, given, a, b) → state, losses`` trains steps a … b−1 of the block
     that ``[given] = loop.inputs([const], [block])`` is made of."""
 
-    def __init__(self, step: Callable[..., Any], state: State, const: Const, block: Now, threads: int = 1) -> None:
-        """``step(state, const, now)``; ``block``: an example; ``threads``: used inside of the loop."""
+    def __init__(
+        self, step: Callable[..., Any], state: State, const: Const, block: Now, threads: int = 1, short: bool = True
+    ) -> None:
+        """``step(state, const, now)``; ``block``: an example; ``threads``: used inside of the loop; ``short``: a step
+        takes microseconds."""
         state_leaves, self._state = pytree.tree_flatten(state)
         leaves = [state_leaves, pytree.tree_leaves(const), _fixed(block), pytree.tree_leaves(_moving(block))]
         self._n = [len(part) for part in leaves]
@@ -41,11 +44,11 @@ class Loop:
         self._small: dict[Any, GraphModule] = {}  # by numbers of parts and steps
         self._lock = threading.Lock()
         fixed, moving = [*leaves[1], *leaves[2]], [_at_least_two(v) for v in leaves[3]]
-        given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]])]
+        given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]], once=True)]
         fixed, moving = self._needed(fixed, 0), [*self._needed(moving, len(fixed)), *given]
         body = _Body(self._split, len(state_leaves), len(moving))
         steps = [False] * (len(state_leaves) + len(fixed)) + [True] * len(moving)
-        self._native: Native = built(body, [*state_leaves, *fixed, *moving], steps, threads)
+        self._native: Native = built(body, [*state_leaves, *fixed, *moving], steps, threads, short)
 
     def _needed(self, leaves: list[Tensor], first: int) -> list[Tensor]:
         """Those of the leaves numbered ``first`` … behind the state that the body reads."""
@@ -62,8 +65,9 @@ class Loop:
         small = {*knobs, *clock, *(i for i, (f, v) in found if f in SMALL and v.numel() <= largest)}
         return sorted(small), [i for i in range(self._n[0], sum(self._n)) if i not in small]
 
-    def _run_small(self, leaves: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """The small values of a block, packed by type: (parts, steps, numbers). ``leaves``: for each part."""
+    def _run_small(self, leaves: Sequence[Sequence[Tensor]], once: bool = False) -> list[Tensor]:
+        """The small values of a block, packed by type: (parts, steps, numbers). ``leaves``: for each part. What runs
+        but ``once`` is not worth a trace."""
         if not self._split.values:
             return []
         moving, first = [i >= sum(self._n[:3]) for i in self._split.sources], leaves[0]
@@ -72,10 +76,12 @@ class Loop:
             first[i] if same else torch.stack([part[i] for part in leaves])
             for i, same in zip(self._split.sources, shared, strict=True)
         ]
+        if once:
+            return over_steps(self._split.small, moving, shared)(*args)
         key = (len(leaves), tuple(args[moving.index(True)].shape), tuple(shared))
         with self._lock:  # shares of the runs ask at the same time
             if key not in self._small:
-                self._small[key] = over_steps(self._split.small, moving, shared, args)
+                self._small[key] = trace(over_steps(self._split.small, moving, shared), tuple(args))[0]
         return list(self._small[key](*args))
 
     def inputs(self, consts: Sequence[Const], blocks: Sequence[Now]) -> list[tuple[list[Tensor], list[Tensor]]]:

@@ -13,7 +13,8 @@ import platform
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,22 @@ from torch import Tensor, nn
 QUICK = {  # what takes long to compile and gives a loop of small steps nothing
     "aot_inductor.precompile_headers": False,
     "pattern_matcher": False,
-    "cpp.vec_isa_ok": True,  # that the compiler knows the processor's instructions is not tried out beforehand
 }
+TINY, ONE = 5e-324, 1.0  # their product is 0 where numbers too small for a whole mantissa are flushed
+PLAIN = {"aot_inductor.compile_wrapper_opt_level": "O0"}  # of what calls the kernels: 3 s less to compile, 10 µs a step
 PLACES = 8  # calls of one library that may run at the same time
 _loaded: dict[str, Native] = {}
 
 
 class Native:
-    """One library of AOTInductor. Calls release Python's lock, so that threads run side by side."""
+    """One library of AOTInductor. Calls release Python's lock, so that threads run side by side.
 
-    def __init__(self, path: Path, outputs: int) -> None:
+    ``flush``: numbers too small for a whole mantissa count as zero. Moments of vanishing gradients are such numbers,
+    and each operation on one takes a processor a hundred times as long. Only where the loop has no threads of its
+    own, which would not know.
+    """
+
+    def __init__(self, path: Path, outputs: int, flush: bool) -> None:
         from torch._C import _aoti  # type: ignore[attr-defined]
 
         self._to_handles = _aoti.unsafe_alloc_void_ptrs_from_tensors
@@ -45,15 +52,24 @@ class Native:
         self._run = library.AOTInductorModelContainerRun
         self._run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_void_p] * 4
         self._run.argtypes[4] = ctypes.c_size_t
-        self._outputs = outputs
+        self._outputs, self._flush = outputs, flush
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         handles = self._to_handles([t.detach().contiguous() for t in tensors])
         given = (ctypes.c_void_p * len(handles))(*(_pointer(h, None) for h in handles))
         made = (ctypes.c_void_p * self._outputs)()
-        if self._run(self._container, given, len(handles), made, self._outputs, None, None):  # it takes the inputs
+        change = self._flush and flushing()
+        failed = self._run(self._container, given, len(handles), made, self._outputs, None, None)  # it takes the inputs
+        if change:
+            torch.set_flush_denormal(False)
+        if failed:
             raise RuntimeError("a compiled loop failed")
         return self._to_tensors([_capsule(m, None, None) for m in made])
+
+
+def flushing() -> bool:
+    """From now on this thread takes numbers too small for a whole mantissa for zero; True where that is a change."""
+    return TINY * ONE != 0.0 and torch.set_flush_denormal(True)
 
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -62,14 +78,15 @@ _capsule = ctypes.pythonapi.PyCapsule_New
 _capsule.restype, _capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
 
-def built(body: Any, example: list[Tensor], steps: Sequence[bool], threads: int) -> Native:
-    """The library of ``body``, from the cache where it is there. ``steps``: which inputs have an axis of steps."""
-    name = _name(body, [tuple(t.shape)[s:] for t, s in zip(example, steps, strict=True)], example, threads)
+def built(body: Any, example: list[Tensor], steps: Sequence[bool], threads: int, short: bool) -> Native:
+    """The library of ``body``, from the cache where it is there. ``steps``: which inputs have an axis of steps;
+    ``short``: a step is so short that the calls between its kernels count."""
+    name = _name(body, [tuple(t.shape)[s:] for t, s in zip(example, steps, strict=True)], example, (threads, short))
     if name not in _loaded:
         path = folder() / f"{name}.so"
         if not path.exists():
-            _build(body, example, steps, threads, path)
-        _loaded[name] = Native(path, body.state + 1)
+            _build(body, example, steps, {"cpp.threads": threads, **({} if short else PLAIN)}, path)
+        _loaded[name] = Native(path, body.state + 1, threads == 1)
     return _loaded[name]
 
 
@@ -84,12 +101,12 @@ def folder() -> Path:
     return where
 
 
-def _name(body: Any, shapes: Sequence[tuple[int, ...]], example: Sequence[Tensor], threads: int) -> str:
+def _name(body: Any, shapes: Sequence[tuple[int, ...]], example: Sequence[Tensor], how: tuple[int, bool]) -> str:
     """``shapes`` of one step: a library takes any number of steps."""
     digest = hashlib.sha256()
     facts = (
         torch.__version__, torch.version.git_version, torch.backends.cpu.get_cpu_capability(), platform.machine(),
-        platform.python_version(), threads, body.state, body.moving, body.step.code,
+        platform.python_version(), how, body.state, body.moving, body.step.code,
         [(tuple(t.shape), t.dtype) for t in body.examples], [*zip(shapes, [t.dtype for t in example], strict=True)],
     )  # fmt: skip
     digest.update(repr(facts).encode())
@@ -103,7 +120,7 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
     return {k: v for k, v in vars(module).items() if isinstance(v, Tensor)}
 
 
-def _build(body: nn.Module, example: list[Tensor], steps: Sequence[bool], threads: int, path: Path) -> None:
+def _build(body: nn.Module, example: list[Tensor], steps: Sequence[bool], how: dict[str, Any], path: Path) -> None:
     """Export, compile, and move the library to its place at once."""
     import torch._inductor
     from torch._inductor import config
@@ -115,10 +132,10 @@ def _build(body: nn.Module, example: list[Tensor], steps: Sequence[bool], thread
         exported = torch.export.export(body, tuple(example), dynamic_shapes=(shapes,))
         package = Path(near) / "loop.pt2"
         try:
-            with config.patch({"cpp.threads": threads, **QUICK}):
+            with config.patch({**how, **QUICK}), _no_trials():
                 torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
-        except Exception:  # an older compiler may not know them
-            with config.patch({"cpp.threads": threads}):
+        except Exception:  # an older compiler may not know them, or not all instructions
+            with config.patch({"cpp.threads": how["cpp.threads"]}):
                 torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
         with zipfile.ZipFile(package) as archive:
             libraries = [n for n in archive.namelist() if n.endswith(".so")]
@@ -128,3 +145,18 @@ def _build(body: nn.Module, example: list[Tensor], steps: Sequence[bool], thread
             made = Path(near) / "loop.so"
             made.write_bytes(archive.read(libraries[0]))
             os.replace(made, path)
+
+
+@contextmanager
+def _no_trials() -> Iterator[None]:
+    """PyTorch asks the processor which instructions it has, and then tries for each whether the C++ compiler knows it,
+    in processes of their own: 3 s. Where one does not, the build fails and is begun again with trials."""
+    from torch._inductor import cpu_vec_isa
+
+    tried = cpu_vec_isa.VecISA.check_build
+    cpu_vec_isa.VecISA.check_build = lambda self, code: True
+    try:
+        yield
+    finally:
+        cpu_vec_isa.VecISA.check_build = tried
+        cpu_vec_isa.valid_vec_isa_list.cache_clear()

@@ -129,9 +129,7 @@ def _elements(n: Node) -> float:
     return sum(v.numel() for v in values) if all(isinstance(v, Tensor) for v in values) else float("inf")
 
 
-def over_steps(
-    small: GraphModule, moving: Sequence[bool], shared: Sequence[bool], args: Sequence[Tensor]
-) -> GraphModule:
+def over_steps(small: GraphModule, moving: Sequence[bool], shared: Sequence[bool]) -> Callable[..., list[Tensor]]:
     """The small graph for all steps of a block and all parts of the runs at once, its values packed: one tensor (parts,
     steps, numbers) a type. ``moving``: which arguments have an axis of steps; ``shared``: which have no axis of parts
     before it."""
@@ -143,7 +141,7 @@ def over_steps(
         values = [v.unsqueeze(0) if alone else v for v in mapped(*given)]
         return [torch.cat([v.reshape(*v.shape[:2], -1) for v in group], 2).contiguous() for group in _by_type(values)]
 
-    return trace(packed, tuple(args))[0]
+    return packed
 
 
 def unpack(packed: Sequence[Tensor], examples: Sequence[Tensor]) -> list[Tensor]:

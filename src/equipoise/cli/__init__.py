@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
+
+SELDOM = 100_000  # new objects between two looks for garbage: tracing and compiling make many that stay
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -12,6 +16,8 @@ def main(arguments: list[str] | None = None) -> None:
     from ..errors import EquipoiseError
     from .app import app
 
+    gc.set_threshold(SELDOM)
+    atexit.register(gc.freeze)  # nothing is looked through once more on the way out
     try:
         code = app(arguments, standalone_mode=False)
     except TyperException as e:

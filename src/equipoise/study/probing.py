@@ -15,7 +15,7 @@ import torch
 
 from .. import memory, tree
 from ..cohort import Cohort
-from ..execution import threads_for
+from ..execution import apart_from_others
 from ..executor import Single
 from ..feed import Schedule, select
 from ..plan import STACK, Member, Options, group
@@ -116,7 +116,7 @@ def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options:
 def _stepping(cohort: Cohort) -> float:
     """Seconds of one eager step of all runs."""
     block = first_step(next(cohort.feed.blocks(0, [1.0] * len(cohort.members)))[0])
-    with threads_for(cohort):
+    with apart_from_others(cohort):
         return _fastest(lambda: memory.run(cohort, block, 0, bool), cohort.program.device)
 
 
@@ -126,7 +126,7 @@ def _scoring(cohort: Cohort) -> float:
     if not len(rows):
         return 0.0
     x = select(cohort.data.x, rows)
-    with threads_for(cohort):
+    with apart_from_others(cohort):
         return _fastest(lambda: cohort.predict(cohort.state, cohort.const, x), cohort.program.device)
 
 
