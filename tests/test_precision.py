@@ -11,6 +11,9 @@ from torch import nn
 import equipoise as eq
 from equipoise import precision
 from equipoise import techniques as T
+from equipoise.feed import Schedule
+from equipoise.plan import Member
+from equipoise.recipe import resolve
 
 SHORT = {"epochs": 1, "batch_size": 16}
 
@@ -49,3 +52,12 @@ def test_a_run_that_goes_on_keeps_its_precision(data: eq.Data, tmp_path: Path, m
     monkeypatch.setattr(precision, "_seconds", lambda *_: pytest.fail("it was decided"))
     again = eq.train(model, [T.SGD(0.1)], data, **SHORT, out=tmp_path, resume=True, options=options())
     assert again.record.plan["precision"] == "bfloat16"
+
+
+def test_looking_draws_nothing(data: eq.Data) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+    member = Member(resolve(eq.Recipe(T.SGD(0.1)), "classify"), 0)
+    asked = (options("float32"), lambda: model, member, data, Schedule(1, 16))
+    before = torch.get_rng_state()
+    assert 0 < precision._seconds(*asked) < 60
+    assert torch.equal(before, torch.get_rng_state())

@@ -108,9 +108,9 @@ class Cohort:
 
     def start(self, i: int, const: Const) -> State:
         """The state of run ``i`` before step 0."""
-        return self.program.start(self.members[i].seed, self.members[i].techniques, self._first(i, const))
+        return self.program.start(self.members[i].seed, self.members[i].techniques, self.first_batch(i, const))
 
-    def _first(self, i: int, const: Const) -> Batch:
+    def first_batch(self, i: int, const: Const) -> Batch:
         """The run's first batch in the data's order, prepared: what data-driven starts see."""
         rows, p = self.feed.rows[i][: self.schedule.batch_size], self.program
         batch = p.objective.batch(

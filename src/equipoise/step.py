@@ -84,7 +84,7 @@ class Program:
         self.by_key = {t.key: t for t in self.techniques}
         device = (x[0] if isinstance(x, tuple) else x).device
         self.device = device
-        self.net = Network(self._fresh(0), x)
+        self.net = Network(self.fresh(0), x)
         self.coding = coding(self.techniques)
         self._check_width(len(x[0] if isinstance(x, tuple) else x), outputs, task)
         self.net.build(self.techniques)
@@ -121,7 +121,7 @@ class Program:
                 f"two noise streams of {sorted(names)} share a number: rename a place (where=) of one of them."
             )
 
-    def _fresh(self, seed: int) -> nn.Module:
+    def fresh(self, seed: int) -> nn.Module:
         """The user's model; its own random start is keyed by (seed, "init")."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(source(seed, "init").bits((1,)).item()) & 0x7FFFFFFF)
@@ -130,7 +130,7 @@ class Program:
     # --- start --------------------------------------------------------------------------------------------------------
     def start(self, seed: int, techniques: Mapping[str, Technique], batch: Batch | None = None) -> State:
         """State before step 0. ``techniques`` carry this run's knobs; data-driven starts read ``batch``, prepared."""
-        fresh = self._fresh(seed)
+        fresh = self.fresh(seed)
         given = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
         params: Params = {}
         buffers: Params = {}
