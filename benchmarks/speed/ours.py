@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -80,8 +79,8 @@ def trained(case: Case, recipes: Sequence[list[Technique]], options: dict[str, A
 
 
 def plan_of(gate: Gate | None) -> str:
-    """What the training thread planned, read from its frames: executor, precision, cohort, compiled."""
-    frame = sys._current_frames().get(gate.thread.ident or 0) if gate else None
+    """What the training that is held planned, read from its frames: executor, precision, cohort, compiled."""
+    frame = gate.body.gr_frame if gate else None
     while frame is not None:
         plan = frame.f_locals.get("plan")
         if hasattr(plan, "to_dict"):

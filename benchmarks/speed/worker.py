@@ -74,7 +74,7 @@ def main() -> None:
     else:
         part(name, int(blocks), float(seconds), Path(path))
     sys.stdout.flush()
-    os._exit(0)  # training threads wait at their gates
+    os._exit(0)  # trainings are held at their gates
 
 
 if __name__ == "__main__":
