@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from equipoise import Data, Options, native
@@ -20,7 +21,7 @@ from equipoise.plan import Member, group
 from equipoise.programs import make_program
 from equipoise.recipe import Recipe, resolve
 from equipoise.technique import Technique
-from equipoise.tracing import over_steps, split_small, trace, unpack
+from equipoise.tracing import over_steps, pack, split_small, trace, unpack
 
 needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no compiler is installed")
 RICH = (T.BatchNorm(), T.Dropout(0.2), T.L2(1e-3), T.MixUp(0.2), T.Cosine(), T.AdamW(1e-2, decay=0.0))
@@ -154,19 +155,59 @@ def test_scalars_are_split_off_and_nothing_else_changes() -> None:
 
     rates, times = torch.tensor([0.3, 0.2, 0.1]), torch.tensor([3.0, 4.0, 5.0])
     given = [args[1], rates, times]
-    (pack,) = over_steps(split.small, [False, True, True], [True] * 3, given)(*given)
-    torch.testing.assert_close(pack, torch.stack([1 - rates * 0.1, times**2], 1)[None])
-    factor, square = unpack([pack[0, 2]], split.values)
+    (packed,) = over_steps(split.small, [False, True, True], [True] * 3)(*given)
+    torch.testing.assert_close(packed, torch.stack([1 - rates * 0.1, times**2], 1)[None])
+    factor, square = unpack([packed[0, 2]], split.values)
     assert (factor, square) == (pytest.approx(0.99), 25.0) and factor.shape == ()
 
     given = [torch.tensor([0.1, 0.2]), rates, times]  # two parts of the runs, each with its decay
-    (pack,) = over_steps(split.small, [False, True, True], [False, True, True], given)(*given)
-    torch.testing.assert_close(pack[..., 0], 1 - torch.outer(given[0], rates))
-    torch.testing.assert_close(pack[..., 1], times.expand(2, 3) ** 2)
+    (packed,) = over_steps(split.small, [False, True, True], [False, True, True])(*given)
+    torch.testing.assert_close(packed[..., 0], 1 - torch.outer(given[0], rates))
+    torch.testing.assert_close(packed[..., 1], times.expand(2, 3) ** 2)
 
 
 def test_packs_hold_values_of_every_type_and_shape() -> None:
-    values = [torch.arange(6.0).view(2, 3), torch.tensor(7), torch.tensor(8.0), torch.tensor([[9], [10]])]
-    packs = [torch.cat([v.flatten() for v in values if v.dtype == d]) for d in (torch.float32, torch.int64)]
+    values = [torch.arange(6.0).view(2, 3), torch.tensor(7), torch.arange(16.0), torch.tensor([[9], [10]])]
+    packs = pack(values)
+    assert [len(v) for v in packs] == [22, 3]
+    assert packs[0][:16].equal(values[2])  # whole vector registers first
     for a, b in zip(unpack(packs, values), values, strict=True):
         assert torch.equal(a, b) and a.dtype == b.dtype
+
+
+def test_resampling_stays_out_of_the_loop() -> None:
+    """What moves pixels by a map of its own draws, and all that is made for it, is computed beforehand; what follows
+    from the state too is not."""
+
+    def step(w: Tensor, x: Tensor, angle: Tensor) -> Tensor:
+        grid = x.new_ones(2, 3, 3, 2) * angle
+        return w * F.grid_sample(x, grid, align_corners=False).sum() + F.grid_sample(x, grid * w, align_corners=False)
+
+    args = (torch.tensor(0.5), torch.randn(2, 1, 3, 3), torch.tensor(0.2))
+    split = split_small(trace(step, args)[0], [2], 4, 1, others=[1])
+    targets = [n.target for n in split.body.graph.nodes]
+    assert targets.count(torch.ops.aten.grid_sampler_2d.default) == 1 and split.sources == (1, 2)
+    values = split.small(args[1], args[2])
+    needed = [args[i] for i in split.needed]
+    torch.testing.assert_close(split.body(*needed, *values)[0], step(*args))
+
+
+def test_numbers_without_a_whole_mantissa_are_zero_inside_alone(compiled: Cohort) -> None:
+    """Training goes on with weights of 1e-40 as with 0; the thread is left as it was."""
+    tiny = torch.full((1,), 1e-40)
+    assert native.flushing() and not (tiny * 1.0).any()
+    assert not native.flushing()  # they are already
+    torch.set_flush_denormal(False)
+    assert (tiny * 1.0).any()
+    block, _ = next(compiled.feed.blocks(0, [1.0] * 3))
+    compiled.executor.run(compiled.state, compiled.const, block)
+    assert (tiny * 1.0).any()
+
+
+def test_the_compilers_own_trials_are_put_back() -> None:
+    from torch._inductor import cpu_vec_isa
+
+    tried = cpu_vec_isa.VecISA.check_build
+    with native._no_trials():
+        assert cpu_vec_isa.VecISA.check_build is not tried
+    assert cpu_vec_isa.VecISA.check_build is tried

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from .native import Native, built
 from .step import MOVING, Const, Now, State, at_step
-from .tracing import Split, over_steps, split_small, trace, unpack
+from .tracing import Split, over_steps, pack, split_small, trace, types_of, unpack
 
 FIXED = tuple(f for f in Now._fields if f not in MOVING)
 SMALL = ("rate", "t", "host", "keys")  # moving inputs whose consequences are computed beforehand where they are small
@@ -46,9 +46,11 @@ class Loop:
         fixed, moving = [*leaves[1], *leaves[2]], [_at_least_two(v) for v in leaves[3]]
         given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]], once=True)]
         fixed, moving = self._needed(fixed, 0), [*self._needed(moving, len(fixed)), *given]
-        body = _Body(self._split, len(state_leaves), len(moving))
-        steps = [False] * (len(state_leaves) + len(fixed)) + [True] * len(moving)
-        self._native: Native = built(body, [*state_leaves, *fixed, *moving], steps, threads, short)
+        self._leaves = [v.detach() for v in state_leaves]  # for their shapes
+        flat = pack(state_leaves)
+        body = _Body(self._split, self._leaves, len(moving))
+        steps = [False] * (len(flat) + len(fixed)) + [True] * len(moving)
+        self._native: Native = built(body, [*flat, *fixed, *moving], steps, threads, short)
 
     def _needed(self, leaves: list[Tensor], first: int) -> list[Tensor]:
         """Those of the leaves numbered ``first`` … behind the state that the body reads."""
@@ -100,31 +102,32 @@ class Loop:
     def __call__(self, state: State, given: tuple[list[Tensor], list[Tensor]], a: int, b: int) -> tuple[State, Tensor]:
         """The new state and the losses (b − a, …)."""
         fixed, moving = given
-        *new, losses = self._native([*pytree.tree_leaves(state), *fixed, *(v[a:b] for v in moving)])
-        return pytree.tree_unflatten(new, self._state), losses
+        *new, losses = self._native([*pack(pytree.tree_leaves(state)), *fixed, *(v[a:b] for v in moving)])
+        return pytree.tree_unflatten(unpack(new, self._leaves), self._state), losses
 
 
 class _Body(nn.Module):
-    """The scan that is exported. Its arguments: ``state`` leaves, fixed ones, ``moving`` ones, the last of which are
-    packs."""
+    """The scan that is exported. Its arguments: the state, packed by type, so that a step makes few tensors; fixed
+    ones; ``moving`` ones, the last of which are packs."""
 
-    def __init__(self, split: Split, state: int, moving: int) -> None:
+    def __init__(self, split: Split, leaves: Sequence[Tensor], moving: int) -> None:
         super().__init__()
-        self.step, self.state, self.moving, self.examples = split.body, state, moving, split.values
-        self.packs = len({v.dtype for v in split.values})
+        self.step, self.leaves, self.moving, self.examples = split.body, leaves, moving, split.values
+        self.state, self.packs = len(types_of(leaves)), len(types_of(split.values))
 
-    def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         from torch._higher_order_ops.scan import scan_op  # `scan` itself would trace the step once more, by Dynamo
 
-        first = len(leaves) - self.moving
+        first = len(given) - self.moving
 
         def body(*given: Tensor) -> list[Tensor]:
             state, now = given[: self.state], given[self.state : self.state + self.moving]
             plain, packed = now[: self.moving - self.packs], now[self.moving - self.packs :]
             fixed = given[self.state + self.moving :]
-            return [v.clone() for v in self.step(*state, *fixed, *plain, *unpack(packed, self.examples))]
+            *new, loss = self.step(*unpack(state, self.leaves), *fixed, *plain, *unpack(packed, self.examples))
+            return [*pack(new), loss.clone()]
 
-        return tuple(scan_op(body, list(leaves[: self.state]), list(leaves[first:]), tuple(leaves[self.state : first])))
+        return tuple(scan_op(body, list(given[: self.state]), list(given[first:]), tuple(given[self.state : first])))
 
 
 def _fixed(now: Now) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from .programs import make_program
 if TYPE_CHECKING:
     from .data import Data
 
-STEPS = 5  # timed, after a first one that is not
+STEPS = 20  # timed, after a first one that is not
 GAIN = 1.15  # how much faster the coarser precision must be
 
 

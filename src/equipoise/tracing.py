@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node, map_arg
 from torch.utils import _pytree as pytree
 
+LANES = 16  # numbers of 32 bits that a vector instruction takes
 APART = {torch.ops.aten.grid_sampler_2d.default}  # compiled, they are slower by far than PyTorch's own kernels
 
 
@@ -139,19 +140,34 @@ def over_steps(small: GraphModule, moving: Sequence[bool], shared: Sequence[bool
 
     def packed(*given: Tensor) -> list[Tensor]:
         values = [v.unsqueeze(0) if alone else v for v in mapped(*given)]
-        return [torch.cat([v.reshape(*v.shape[:2], -1) for v in group], 2).contiguous() for group in _by_type(values)]
+        ones = [v[0, 0] for v in values]
+        return [
+            torch.cat([values[i].reshape(*values[i].shape[:2], -1) for i in group], 2).contiguous()
+            for group in _packed(ones)
+        ]
 
     return packed
 
 
+def pack(values: Sequence[Tensor]) -> list[Tensor]:
+    """One vector for every type, of all its values; those of odd sizes last, so that the others lie well in memory."""
+    return [torch.cat([values[i].reshape(-1) for i in group]) for group in _packed(values)]
+
+
 def unpack(packed: Sequence[Tensor], examples: Sequence[Tensor]) -> list[Tensor]:
-    """The values of one step from their packs (numbers,), in the shapes and order of ``examples``."""
-    parts = [
-        list(pack.split([v.numel() for v in group])) for pack, group in zip(packed, _by_type(examples), strict=True)
-    ]
-    types = list(dict.fromkeys(v.dtype for v in examples))
-    return [parts[types.index(v.dtype)].pop(0).view(v.shape) for v in examples]
+    """The values from their packs, in the shapes and order of ``examples``."""
+    out: list[Any] = [None] * len(examples)
+    for vector, group in zip(packed, _packed(examples), strict=True):
+        for i, part in zip(group, vector.split([examples[i].numel() for i in group]), strict=True):
+            out[i] = part.view(examples[i].shape)
+    return out
 
 
-def _by_type(values: Sequence[Tensor]) -> list[list[Tensor]]:
-    return [[v for v in values if v.dtype == d] for d in dict.fromkeys(v.dtype for v in values)]
+def types_of(values: Sequence[Tensor]) -> list[torch.dtype]:
+    return list(dict.fromkeys(v.dtype for v in values))
+
+
+def _packed(values: Sequence[Tensor]) -> list[list[int]]:
+    """Numbers of the values of every type, in the order in which they are packed."""
+    odd = lambda i: values[i].numel() % LANES != 0  # noqa: E731
+    return [sorted((i for i, v in enumerate(values) if v.dtype == d), key=odd) for d in types_of(values)]
