@@ -127,5 +127,6 @@ def words(values: Sequence[int]) -> Any:
 def permutation(seed: int, name: str, n: int, *counters: int) -> Tensor:
     """A random permutation of 0 … n−1 (int64): the order of 62 random bits per element, ties by position."""
     noise = source(seed, name, *counters)
-    high, low = noise.bits((n,)).long() & 0x7FFFFFFF, noise.bits((n,)).long() & 0x7FFFFFFF
-    return torch.argsort((high << 31) | low, stable=True)
+    high, low = noise.bits((n,)).bitwise_and_(0x7FFFFFFF), noise.bits((n,)).bitwise_and_(0x7FFFFFFF)
+    # in place: fresh memory for each operation took half of the time
+    return torch.argsort(high.long().bitwise_left_shift_(31).bitwise_or_(low), stable=True)
