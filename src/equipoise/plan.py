@@ -23,7 +23,7 @@ class Options:
     """How, not what, to train. Results agree to float tolerance across all of them except ``precision``.
 
     device: "auto" (CUDA where there is one), "cpu", "cuda", …; precision: "float32", "float64", "bfloat16" (autocast),
-    "auto" (bfloat16 where a few steps show it to be faster; a study keeps one precision throughout);
+    "auto" (bfloat16 where a few passes of the network are faster; a study keeps one precision throughout);
     compile: "auto", "always", "never"; threads: of torch on CPU (None: torch's own choice); deterministic: torch's
     deterministic algorithms; progress: a progress bar (None: where standard error is a terminal).
     """

@@ -1,4 +1,4 @@
-"""Which precision to train in, where that is left to us: bfloat16 where a few steps of this network are faster."""
+"""Which precision to train in, where that is left to us: bfloat16 where a few passes of this network are faster."""
 
 from __future__ import annotations
 
