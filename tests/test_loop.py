@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+import equipoise as eq
 from equipoise import Data, Options, native
 from equipoise import techniques as T
 from equipoise.cohort import Cohort
 from equipoise.compiling import can_compile
 from equipoise.executor import Executor, Single, Stack
 from equipoise.feed import Schedule
+from equipoise.loop import Loop, _Body
 from equipoise.plan import Member, group
 from equipoise.programs import make_program
 from equipoise.recipe import Recipe, resolve
@@ -211,3 +213,19 @@ def test_the_compilers_own_trials_are_put_back() -> None:
     with native._no_trials():
         assert cpu_vec_isa.VecISA.check_build is not tried
     assert cpu_vec_isa.VecISA.check_build is tried
+
+
+def test_the_layout_of_the_state_names_the_library(data: Data, compiled: Cohort) -> None:
+    """Two states of one length in all, in other shapes, are not one library."""
+    one = next(v for v in compiled.executor._compiled.values() if isinstance(v, Loop))
+    bodies = [_Body(one._split, [v], 0) for v in (torch.zeros(2, 3), torch.zeros(3, 2), torch.ones(2, 3))]
+    names = {native._name(b, [(6,)], [torch.zeros(6)], (1, True)) for b in bodies}
+    assert len(names) == 2
+
+
+@needs_compiler
+def test_weights_that_are_handed_out_have_memory_of_their_own(data: Data) -> None:
+    run = eq.train(model, list(RICH), data, epochs=2, batch_size=12, options=ALWAYS)
+    assert run.record.plan["compiled"]
+    for v in run.model.state_dict().values():
+        assert v.untyped_storage().nbytes() == v.nbytes

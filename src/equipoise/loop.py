@@ -46,7 +46,7 @@ class Loop:
         fixed, moving = [*leaves[1], *leaves[2]], [_at_least_two(v) for v in leaves[3]]
         given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]], once=True)]
         fixed, moving = self._needed(fixed, 0), [*self._needed(moving, len(fixed)), *given]
-        self._leaves = [v.detach() for v in state_leaves]  # for their shapes
+        self._leaves = [torch.empty_like(v, device="meta") for v in state_leaves]  # for their shapes
         flat = pack(state_leaves)
         body = _Body(self._split, self._leaves, len(moving))
         steps = [False] * (len(flat) + len(fixed)) + [True] * len(moving)

@@ -107,7 +107,8 @@ def _name(body: Any, shapes: Sequence[tuple[int, ...]], example: Sequence[Tensor
     facts = (
         torch.__version__, torch.version.git_version, torch.backends.cpu.get_cpu_capability(), platform.machine(),
         platform.python_version(), how, body.state, body.moving, body.step.code,
-        [(tuple(t.shape), t.dtype) for t in body.examples], [*zip(shapes, [t.dtype for t in example], strict=True)],
+        [(tuple(t.shape), t.dtype) for t in (*body.leaves, *body.examples)],
+        [*zip(shapes, [t.dtype for t in example], strict=True)],
     )  # fmt: skip
     digest.update(repr(facts).encode())
     for key, value in sorted(body.step.state_dict().items()) + sorted(_constants(body.step).items()):
