@@ -36,7 +36,6 @@ def one(kind: type[Technique]) -> tuple[Any, Any] | None:
     return step, (cohort.state[0], cohort.const[0], of_run(now, 0))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no compiler is installed")
 @pytest.mark.parametrize("part", range(GRAPHS))
 def test_inductor_gives_what_the_eager_steps_give(part: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 GROUPS = ("ours", "peers", "keras", "jax")  # variants that can share a process; the bare loop is in each
-PARTS = ("noise", "augmentation", "costs")
+PARTS = ("noise", "augmentation", "costs", "study")
 MARKS = ("<!-- speed tables -->", "<!-- end of speed tables -->")
 
 

@@ -24,7 +24,13 @@ def tables(folder: Path, suffix: str = "") -> str:
         groups = {g: found for g in FROM if (found := read(f"{case}-{g}"))}
         if groups:
             out.append(_case(case, groups))
-    for name, make in (("noise", _noise), ("augmentation", _augmentation), ("costs", _costs), ("endtoend", _endtoend)):
+    for name, make in (
+        ("noise", _noise),
+        ("augmentation", _augmentation),
+        ("costs", _costs),
+        ("endtoend", _endtoend),
+        ("study", _study),
+    ):
         if found := read(name):
             out.append(f"{make(found)}\n\n{_machine(found['machine'])}")
     return "\n\n".join(out) + "\n"
@@ -140,3 +146,16 @@ def _endtoend(found: dict[str, Any]) -> str:
         lines.append([f"{int(steps):,}", *told, "yes" if f["within the bound"] else "no"])
     head = ["steps of (c), cold caches", "auto, s", "always, s", "never, s", "auto within 10 % + 1 s of the better"]
     return "#### Start to trained model\n" + _table(head, lines)
+
+
+def _study(found: dict[str, Any]) -> str:
+    steps, lines = found["run-steps"], []
+    pace = {k: v["steps"] / v["seconds"] for k, v in found.items() if k.startswith("Lightning")}
+    for name in ("cold", "warm"):
+        f = found[name]
+        for what, seconds in (("whole", f["seconds"]), ("training alone", f["training"])):
+            times = [f"{steps / seconds / p:.1f}" for p in pace.values()]
+            lines.append([f"{name} caches, {what}", f"{seconds:.1f}", f"{steps / seconds:,.0f}", *times])
+    lines += [[k, f"{v['seconds']:.1f}", f"{pace[k]:,.0f}", *["–"] * len(pace)] for k, v in found.items() if k in pace]
+    head = ["`equipoise study digits`", "s", "run-steps a second", *(f"× {k}" for k in pace)]
+    return "#### The study of the digits\n" + _table(head, lines)
