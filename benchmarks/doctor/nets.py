@@ -11,7 +11,7 @@ from equipoise.networks import CNN, MLP, ResNet
 
 __all__ = [
     "CNN", "MLP", "ResNet", "Gru", "Lstm", "NormAfter", "NormCNN", "NormMLP", "Rnn", "ResidualMLP", "StrideCNN",
-    "TextLstm", "Transformer", "deep",
+    "TextGru", "TextLstm", "Transformer", "deep",
 ]  # fmt: skip
 
 
@@ -136,6 +136,18 @@ class TextLstm(nn.Module):
     def __init__(self, shape: Sequence[int], outputs: int, symbols: int = 65, width: int = 24) -> None:
         super().__init__()
         self.embed, self.cells = nn.Embedding(symbols, 12), nn.LSTM(12, width, batch_first=True)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cells(self.embed(x))[0][:, -1])
+
+
+class TextGru(nn.Module):
+    """Characters, their embedding, two layers of GRU cells, a head on the last state."""
+
+    def __init__(self, shape: Sequence[int], outputs: int, symbols: int = 65, width: int = 16) -> None:
+        super().__init__()
+        self.embed, self.cells = nn.Embedding(symbols, 10), nn.GRU(10, width, num_layers=2, batch_first=True)
         self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -138,44 +138,84 @@ PROGRAMS: tuple[Program, ...] = (
         "mnist-gru", partial(sources.mnist, "sequence", 4), nets.Gru, T.Adam(1e-2),
         epochs=7, batch=32, traits="recurrent",
     ),
-    _held_out(
+    _calibrate(
         "adult-tanh", sources.adult, partial(nets.MLP, hidden=(24, 24, 24), activation="tanh"), T.Momentum(0.05),
         epochs=12, batch=64, traits="tanh",
     ),
-    _held_out(
+    _calibrate(
         "abalone-relu", sources.abalone, partial(nets.MLP, hidden=(24, 24, 24)), T.RMSprop(2e-3),
         epochs=7, batch=32, traits="relu regress",
     ),
-    _held_out(
+    _calibrate(
         "bike-norm", sources.bikes, partial(nets.NormAfter, hidden=(32, 32, 32)), T.AdamW(1e-2),
         epochs=10, batch=48, traits="norm normed numbers regress",
     ),
-    _held_out(
+    _calibrate(
         "white-sigmoid", sources.white, partial(nets.MLP, hidden=(24,), activation="sigmoid"), T.Adam(2e-2),
         epochs=10, batch=24, traits="sigmoid numbers",
     ),
-    _held_out(
+    _calibrate(
         "cifar-cnn", partial(sources.cifar, 2), partial(nets.CNN, channels=(8, 16), hidden=24), T.Momentum(0.02),
         epochs=8, batch=32, traits="relu",
     ),
-    _held_out(
+    _calibrate(
         "fashion-norm-cnn", partial(sources.fashion_tested, 2), nets.StrideCNN, T.Adam(1e-2),
         epochs=6, batch=40, traits="normed dropout-site",
     ),
-    _held_out(
+    _calibrate(
         "mnist-resnet", partial(sources.mnist_tested, "image", 2), partial(nets.ResNet, widths=(8, 16), blocks=1),
         T.Adam(1e-2), epochs=8, batch=32, traits="residual relu",
     ),
-    _held_out(
+    _calibrate(
         "mnist-rnn", partial(sources.mnist_tested, "sequence", 4), partial(nets.Rnn, width=32), T.RMSprop(2e-3),
         epochs=9, batch=32, traits="recurrent",
     ),
-    _held_out(
+    _calibrate(
         "text-lstm", sources.letters, nets.TextLstm, T.AdamW(1e-2),
         epochs=6, batch=64, traits="tokens recurrent",
     ),
-    _held_out(
+    _calibrate(
         "bike-gru", sources.bike_hours, partial(nets.Gru, width=16), T.Adam(1e-2),
         epochs=8, batch=32, traits="recurrent regress",
+    ),
+    _held_out(
+        "cars-relu", sources.cars, partial(nets.MLP, hidden=(24, 16)), T.Nesterov(0.01),
+        epochs=20, batch=12, traits="relu numbers regress",
+    ),
+    _held_out(
+        "coast-tanh", sources.coast, partial(nets.MLP, hidden=(20, 20, 20, 20), activation="tanh"), T.RMSprop(3e-3),
+        epochs=8, batch=24, traits="tanh numbers",
+    ),
+    _held_out(
+        "colour-norm", sources.colours, partial(nets.NormMLP, width=20), T.SGD(0.1),
+        epochs=6, batch=20, traits="norm normed numbers",
+    ),
+    _held_out(
+        "season-sigmoid", sources.seasons, partial(nets.MLP, hidden=(32, 16), activation="sigmoid"), T.AdamW(1e-2),
+        epochs=12, batch=32, traits="sigmoid numbers",
+    ),
+    _held_out(
+        "parity-cnn", sources.parity, partial(nets.CNN, channels=(6, 8), hidden=24), T.AdamW(3e-3),
+        epochs=7, batch=28, traits="relu",
+    ),
+    _held_out(
+        "shoes-resnet", sources.shoes, partial(nets.ResNet, widths=(6, 8), blocks=1), T.Nesterov(0.1),
+        epochs=10, batch=30, traits="residual relu",
+    ),
+    _held_out(
+        "vehicle-norm-cnn", sources.vehicles, partial(nets.StrideCNN, channels=(8, 10, 12)), T.RMSprop(3e-3),
+        epochs=6, batch=32, traits="normed dropout-site",
+    ),
+    _held_out(
+        "column-rnn", sources.columns, partial(nets.Rnn, width=28), T.Adam(3e-3),
+        epochs=9, batch=25, traits="recurrent",
+    ),
+    _held_out(
+        "syllable-gru", sources.syllables, nets.TextGru, T.Adam(6e-3),
+        epochs=6, batch=50, traits="tokens recurrent",
+    ),
+    _held_out(
+        "humidity-lstm", sources.humid_hours, partial(nets.Lstm, width=16), T.AdamW(1e-2),
+        epochs=10, batch=36, traits="recurrent regress",
     ),
 )  # fmt: skip

@@ -88,6 +88,15 @@ def mnist_copied() -> Data:
     return made(x, x, "mnist copied", task="regress")
 
 
+@cache
+def cars() -> Data:
+    """Miles a gallon of 392 cars, from seven numbers."""
+    from mlxtend.data import autompg_data
+
+    x, y = autompg_data()
+    return made(x[:, :7], y.astype(np.float32), "cars", task="regress")
+
+
 # --- from files -------------------------------------------------------------------------------------------------------
 @cache
 def fashion(kind: str = "table", by: int = 2) -> Data:
@@ -175,20 +184,27 @@ def fashion_tested(by: int) -> Data:
     return made(pooled(x, by), y, "fashion tested", "image")
 
 
-CLASSES = (0, 1, 6)
+def cifar_pictures(file: str, classes: tuple[int, ...], rows: int) -> tuple[Array, Array]:
+    """Pictures (n, 3, 32, 32) of some classes among ``rows``, and their classes counted anew."""
+    kept = np.load(directory() / "cifar10" / file)
+    chosen, y = some(np.arange(len(kept["label"])), kept["label"].astype(np.int64), rows)
+    of = np.isin(y, classes)
+    # kept as differences along rows and columns; red and blue as differences from green
+    x = np.cumsum(np.cumsum(kept["residual"][chosen[of]], 2, dtype=np.uint8), 3, dtype=np.uint8)
+    return np.stack([x[:, 1] + x[:, 0], x[:, 0], x[:, 2] + x[:, 0]], 1), np.searchsorted(classes, y[of])
+
+
+def coarse(x: Array, by: int) -> Array:
+    """Means of squares, colour by colour."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // by, by, w // by, by).mean((3, 5), dtype=np.float32)
 
 
 @cache
 def cifar(by: int) -> Data:
     """Airplanes, automobiles and frogs in colour, pooled."""
-    file = np.load(directory() / "cifar10" / "cifar10_test.npz")
-    chosen, y = some(np.arange(len(file["label"])), file["label"].astype(np.int64), 4400)
-    chosen, y = chosen[np.isin(y, CLASSES)], np.searchsorted(CLASSES, y[np.isin(y, CLASSES)])
-    # kept as differences along rows and columns; red and blue as differences from green
-    kept = np.cumsum(np.cumsum(file["residual"][chosen], 2, dtype=np.uint8), 3, dtype=np.uint8)
-    x, side = np.stack([kept[:, 1] + kept[:, 0], kept[:, 0], kept[:, 2] + kept[:, 0]], 1), 32 // by
-    x = x.reshape(len(x), 3, side, by, side, by).mean((3, 5), dtype=np.float32)
-    return made(x, y, "cifar", "image")
+    x, y = cifar_pictures("cifar10_test.npz", (0, 1, 6), 4400)
+    return made(coarse(x, by), y, "cifar", "image")
 
 
 @cache
@@ -246,3 +262,89 @@ def bike_hours() -> Data:
     both = np.stack([y, x[:, 8]], 1)
     starts = np.random.default_rng(0).permutation(len(y) - 12)[:1200]
     return made(both[starts[:, None] + np.arange(12)], y[starts + 12], "bike hours", "sequence", "regress")
+
+
+@cache
+def coast() -> Data:
+    """Districts of California that `houses` has not: inland, by the bay, by the ocean or within an hour of it?"""
+    import pandas as pd
+
+    table = pd.read_csv(directory() / "tabular" / "california_housing.csv").dropna()
+    table = table[table.ocean_proximity != "ISLAND"]
+    y = table.pop("ocean_proximity").astype("category").cat.codes.to_numpy(dtype=np.int64)
+    chosen = np.random.default_rng(0).permutation(len(y))[2000:3300]
+    return made(table.to_numpy()[chosen], y[chosen], "coast")
+
+
+@cache
+def colours() -> Data:
+    """Is a wine red or white?"""
+    import pandas as pd
+
+    files = [pd.read_csv(directory() / "tabular" / f"winequality-{c}.csv").drop_duplicates() for c in ("red", "white")]
+    x = np.concatenate([f.iloc[:, :-1].to_numpy()[-700:] for f in files])
+    y = np.repeat(np.arange(2), 700)
+    return made(*some(x, y, 1000), "colours")
+
+
+@cache
+def seasons() -> Data:
+    """Spring, summer, autumn or winter, from the hour, the weather and the bicycles out?"""
+    x, y = hours()
+    x, season = np.column_stack([x[:, [1, 3, 7, 8, 9, 10, 11]], y]), x[:, 0].astype(np.int64) - 1
+    chosen = np.random.default_rng(1).permutation(len(y))[:1200]
+    return made(x[chosen], season[chosen], "seasons")
+
+
+@cache
+def humid_hours() -> Data:
+    """The next hour's humidity, from eight hours of temperature, humidity, wind and weather."""
+    x = hours()[0]
+    both = x[:, [7, 8, 10, 11]]
+    starts = np.random.default_rng(2).permutation(len(x) - 8)[:1000]
+    return made(both[starts[:, None] + np.arange(8)], x[starts + 8, 10], "humid hours", "sequence", "regress")
+
+
+TRAINED = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+
+
+def late(name: str, classes: tuple[int, ...], rows: int) -> tuple[Array, Array]:
+    """``rows`` of the last 20,000 training pictures, of some classes, counted anew."""
+    x, y = (v[-20_000:] for v in idx(name, *TRAINED))
+    of = np.isin(y, classes)
+    x, y = some(x[of], y[of], rows)
+    return x, np.searchsorted(classes, y)
+
+
+@cache
+def parity() -> Data:
+    """Is a digit even or odd?"""
+    x, y = late("mnist", tuple(range(10)), 1100)
+    return made(pooled(x, 2), y % 2, "parity", "image")
+
+
+@cache
+def columns() -> Data:
+    """Digits from 0 to 4, read column by column."""
+    x, y = late("mnist", (0, 1, 2, 3, 4), 1100)
+    return made(pooled(x, 2)[:, 0].transpose(0, 2, 1).copy(), y, "columns", "sequence")
+
+
+@cache
+def shoes() -> Data:
+    """Sandals, sneakers, bags and boots."""
+    x, y = late("fashion_mnist", (5, 7, 8, 9), 900)
+    return made(pooled(x, 4), y, "shoes", "image")
+
+
+@cache
+def vehicles() -> Data:
+    """Horses, ships and trucks in colour, 8×8."""
+    x, y = cifar_pictures("cifar10_train.npz", (7, 8, 9), 4000)
+    return made(coarse(x, 4), y, "vehicles", "image")
+
+
+@cache
+def syllables() -> Data:
+    """Eight characters of the plays between: is the next a vowel, a consonant, a blank or something else?"""
+    return characters("syllables", slice(400_000, 600_000), 8, 1600)
