@@ -26,8 +26,9 @@ def silent(m: Moment) -> float:
 class DeadUnits(Probe):
     """Share of the units of a ReLU layer that are 0 on the whole probe batch and get no gradient, at the end.
 
-    Rule: over 50 % of a layer a warning, over 80 % a fault, while less than 80 % of the constant's loss is explained. A
-        sparse layer (half its activations at 0) has no dead units: each answers to some example.
+    Rule: over 80 % of a layer a fault while less than 80 % of the constant's loss is explained; over 50 % a warning
+        while less than half is: units to spare may die. A sparse layer (half its activations at 0) has no dead units:
+        each answers to some example.
     Known false alarms: probe batches of few rows, layers much wider than the task needs.
     Source: Lu et al. (2019), Dying ReLU and initialization; deck D4; equipoise METHODS A.1 (5).
     """
@@ -36,6 +37,7 @@ class DeadUnits(Probe):
     warn: float = 0.5
     fault: float = 0.8
     learned: float = 0.8
+    learned_little: float = 0.5
 
     def measure(self, trace: Trace) -> list[Measure]:
         out = []
@@ -57,5 +59,5 @@ class DeadUnits(Probe):
                 FAULT if m.value > self.fault else WARNING,
             )
             for m in measures
-            if m.unit == DEAD and m.value > self.warn
+            if m.unit == DEAD and m.value > (self.warn if trace.learned < self.learned_little else self.fault)
         ]

@@ -29,7 +29,8 @@ class UpdateRatio(Probe):
         or leaves half of a layer dead.
         Or the largest of the first five steps, median (lower) over layers, above 0.3 while less than 95 % are
         explained: steps that long throw the start away; above 0.1 where over half of a ReLU layer answers to nothing
-        at the end, and less did at the start.
+        at the end, and less did at the start, while less than half is explained: a net that learns well with units
+        to spare is not harmed by their silence.
     Known false alarms: a long warm-up seen in its first part only; fine-tuning on a hard task.
     Source: folklore, widely taught; equipoise METHODS A.1 (13).
     """
@@ -85,5 +86,5 @@ class UpdateRatio(Probe):
         return trace.first.loss < (1 - self.begun) * trace.constant or silent(trace.first) > self.dead
 
     def _killed(self, trace: Trace) -> bool:
-        """Did units fall silent on the way?"""
-        return silent(trace.first) <= self.dead < silent(trace.last)
+        """Did units fall silent on the way, and is little learned with those that are left?"""
+        return trace.learned < self.learned and silent(trace.first) <= self.dead < silent(trace.last)
