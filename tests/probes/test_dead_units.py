@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn
 
-from equipoise.probes.dead_units import dead, silent
+from equipoise.probes.dead_units import DEAD, DeadUnits, dead, silent
 
 
 @pytest.mark.parametrize(("bias", "fan_in", "expected"), [(-100.0, 8, 1.0), (0.0, 8, 0.0), (0.0, 64, 0.0)])
@@ -39,3 +40,16 @@ def test_the_share_that_starts_dead():
     ]
     assert silent(SimpleNamespace(layers=layers)) == 0.5  # type: ignore[arg-type]
     assert silent(SimpleNamespace(layers=layers[1:])) == 0.0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("share", "learned", "severity"),
+    [
+        (0.6, 0.4, "warning"), (0.6, 0.6, None), (0.5, 0.4, None),
+        (0.9, 0.4, "fault"), (0.9, 0.7, "fault"), (0.9, 0.8, None),
+    ],
+)  # fmt: skip
+def test_units_to_spare_may_die(share: float, learned: float, severity: str | None):
+    probe, trace = DeadUnits(), cast(Any, SimpleNamespace(learned=learned, first=SimpleNamespace(layers=[])))
+    found = probe.judge([probe.number("0", share, DEAD, probe.warn)], trace)
+    assert [f.severity for f in found] == ([severity] if severity else [])

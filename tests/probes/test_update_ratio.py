@@ -24,16 +24,18 @@ def test_zero_weights_have_no_ratio():
 
 
 def test_steps_that_silence_units():
-    """A ReLU layer of which a quarter is silent at the start and three quarters at the end; not the other way round."""
+    """A ReLU layer of which a quarter is silent at the start and three quarters at the end; not the other way round,
+    nor where half is learned without them."""
 
     def moment(silent: int) -> Any:
         a = torch.ones(3, 4)
         a[:, :silent] = 0.0
         return SimpleNamespace(layers=[SimpleNamespace(a=a, activation="relu", is_output=False)])
 
-    def killed(first: int, last: int) -> bool:
-        trace: Any = SimpleNamespace(first=moment(first), last=moment(last))
+    def killed(first: int, last: int, learned: float = 0.4) -> bool:
+        trace: Any = SimpleNamespace(first=moment(first), last=moment(last), learned=learned)
         return UpdateRatio()._killed(trace)
 
     assert killed(1, 3)
+    assert not killed(1, 3, learned=0.5)
     assert not killed(3, 3) and not killed(1, 2) and not killed(3, 1)
