@@ -99,7 +99,10 @@ def test_the_command_writes_what_it_prints(
         ([], "Missing argument"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *arguments)
     assert code == 2 and out == "" and err.count("\n") == 1 and text in err, err
     assert not Path("runs").exists()

@@ -34,7 +34,8 @@ def executor_for(cohort: Cohort, states: list[State], consts: list[Const]) -> tu
     if runs == 1:
         return Single(program), ""
     why = _stays_single(cohort, states[0])
-    if not why:
+    stacked = any(k[0] == Stack.kind for k in program.compiled)  # then it has been tried
+    if not why and not stacked:
         now = next(cohort.feed.steps(0, [1.0] * runs))
         mine = {f: tree.head(getattr(now, f), 2) for f in Now._fields if f not in ("t", "epoch", "steps", "row0")}
         why = vmap_refuses(program, states[:2], consts[:2], now._replace(**mine))
