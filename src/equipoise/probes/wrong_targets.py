@@ -19,9 +19,10 @@ class WrongTargets(Probe):
     1 + R² from what its inputs tell and a right one 1 − R².
 
     Rule: the 99.9 % interval (Welch) of mean e_fit − mean e_stop lies above 0, told by fit or told by stop. Rows split
-        by chance are exchangeable, whatever the network does: chance alone speaks in one of 1,000 data sets.
-    Known false alarms: splits by time or by group, where stop is easier on purpose. Targets that are as wrong in stop
-        as in fit show nothing.
+        by chance are exchangeable, whatever the network does.
+    Known false alarms: chance, in some 1.2 % of random splits rather than in .1 %, as one fitted rule makes the errors
+        of rows depend on each other; splits by time or by group, where stop is easier on purpose. Targets that are as
+        wrong in stop as in fit show nothing.
     Source: Northcutt et al. (2021), Confident learning (labels that other rows contradict); docs/decisions/0020.
     """
 
