@@ -18,6 +18,7 @@ from .gradients import by_autograd, by_transform
 from .loop import Loop
 from .step import MOVING, Const, Now, Program, State, at_step
 
+TOGETHER = 3  # parts whose inputs are made by the same call of plain operators, however many threads there are
 CALL = 0.5  # seconds between two looks at what is waiting, about
 
 
@@ -25,7 +26,6 @@ class Executor:
     """What a single run and a stack have in common. Compiled, runs are trained in parts, side by side on threads."""
 
     kind = ""
-    together = 1  # parts that plain operators take at once, at most
     differentiate: Callable[..., Any]
 
     def __init__(self, program: Program) -> None:
@@ -65,9 +65,9 @@ class Executor:
 
     def trace(self, state: Any, const: Any, block: Now) -> None:
         """Take the step of batches of this size as a graph of plain operators: no Python of ours runs in it."""
-        rows, share = block.y.shape[2], self._share(block.y.shape[1])
-        first = self._split(state, share)[0], self._split(const, share)[0], at_step(self._of_part(block, 0, share), 0)
-        key = ("traced", self.kind, share, rows, self.program.gates_open)
+        rows, runs = block.y.shape[2], self._at_once(block.y.shape[1])
+        first = self._split(state, runs)[0], self._split(const, runs)[0], at_step(self._of_part(block, 0, runs), 0)
+        key = ("traced", self.kind, runs, rows, self.program.gates_open)
         self._compiled[rows] = self._kept(key, lambda: Steps(Compiled(self._part_step, first, "none")))
 
     def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -79,10 +79,10 @@ class Executor:
     def _run_compiled(
         self, steps: Loop | Steps, state: Any, const: Any, block: Now, skip: int, waiting: Callable[[], bool]
     ) -> tuple[Any, list[Tensor]]:
-        share = self._share(block.y.shape[1])
-        size = self.part if isinstance(steps, Loop) else share
-        states, consts, several = self._split(state, size), self._split(const, size), share // size
+        size = self.part if isinstance(steps, Loop) else self._at_once(block.y.shape[1])
+        states, consts = self._split(state, size), self._split(const, size)
         losses, a, n = [], skip, len(states)
+        several = -(-n // -(-n // TOGETHER))
 
         def inputs(first: int) -> list[Any]:
             last = min(first + several, n)
@@ -106,10 +106,9 @@ class Executor:
         fields = {f: getattr(block, f) for f in MOVING if f != "t"}
         return block._replace(**pytree.tree_map(lambda v: self._cut(v, j, size).contiguous(), fields))
 
-    def _share(self, runs: int) -> int:
-        """Runs that plain operators take at once: some whole parts, however many threads there are."""
-        parts = -(-runs // self.part)
-        return self.part * -(-parts // -(-parts // self.together))
+    def _at_once(self, runs: int) -> int:
+        """Runs that one graph of plain operators takes."""
+        return 1
 
     def step(self, state: Any, const: Any, now: Now) -> tuple[Any, Tensor]:
         """One step of every run; losses (R,)."""
@@ -155,7 +154,6 @@ class Stack(Executor):
     """Runs of one program, stacked on a leading run axis. ``state`` and ``const`` leaves have that axis first."""
 
     kind = "stacked"
-    together = 3
     differentiate = staticmethod(by_transform)
 
     def __init__(self, program: Program) -> None:
@@ -195,6 +193,9 @@ class Stack(Executor):
     # --- parts: slices of ``part`` runs, the last one filled up with its last run -------------------------------------
     def _part_step(self, state: State, const: Const, now: Now) -> tuple[State, Tensor]:
         return self._step(state, const, now)
+
+    def _at_once(self, runs: int) -> int:
+        return runs
 
     def _split(self, joined: Any, size: int) -> list[Any]:
         self._runs = len(pytree.tree_leaves(joined)[0])
