@@ -243,5 +243,5 @@ def test_judging_again_finds_the_same(tmp_path: Path):
     again = calibrate.findings(calibrate.changed({}), measures, trace)
     assert [[f.probe, f.where, pytest.approx(f.value, rel=1e-4)] for f in again] == line["findings"]
     assert line["findings"][0][0] == "dead_units"
-    silent = calibrate.findings(calibrate.changed({"dead_units.warn": 0.9}), measures, trace)
+    silent = calibrate.findings(calibrate.changed({"dead_units.warn": 0.9, "dead_units.fault": 0.9}), measures, trace)
     assert "dead_units" not in {f.probe for f in silent}
