@@ -218,7 +218,7 @@ def test_the_compilers_own_trials_are_put_back() -> None:
 def test_the_layout_of_the_state_names_the_library(data: Data, compiled: Cohort) -> None:
     """Two states of one length in all, in other shapes, are not one library."""
     one = next(v for v in compiled.executor._compiled.values() if isinstance(v, Loop))
-    bodies = [_Body(one._split, [v], 0) for v in (torch.zeros(2, 3), torch.zeros(3, 2), torch.ones(2, 3))]
+    bodies = [_Body(one._split, [v], 0, True) for v in (torch.zeros(2, 3), torch.zeros(3, 2), torch.ones(2, 3))]
     names = {native._name(b, [(6,)], [torch.zeros(6)], (1, True)) for b in bodies}
     assert len(names) == 2
 

@@ -31,7 +31,7 @@ class Loop:
         self, step: Callable[..., Any], state: State, const: Const, block: Now, threads: int = 1, short: bool = True
     ) -> None:
         """``step(state, const, now)``; ``block``: an example; ``threads``: used inside of the loop; ``short``: a step
-        takes microseconds."""
+        takes microseconds, so that the calls between its kernels count."""
         state_leaves, self._state = pytree.tree_flatten(state)
         leaves = [state_leaves, pytree.tree_leaves(const), _fixed(block), pytree.tree_leaves(_moving(block))]
         self._n = [len(part) for part in leaves]
@@ -47,8 +47,8 @@ class Loop:
         given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]], once=True)]
         fixed, moving = self._needed(fixed, 0), [*self._needed(moving, len(fixed)), *given]
         self._leaves = [torch.empty_like(v, device="meta") for v in state_leaves]  # for their shapes
-        flat = pack(state_leaves)
-        body = _Body(self._split, self._leaves, len(moving))
+        self._short, flat = short, _joined(state_leaves, short)
+        body = _Body(self._split, self._leaves, len(moving), short)
         steps = [False] * (len(flat) + len(fixed)) + [True] * len(moving)
         self._native: Native = built(body, [*flat, *fixed, *moving], steps, threads, short)
 
@@ -102,18 +102,20 @@ class Loop:
     def __call__(self, state: State, given: tuple[list[Tensor], list[Tensor]], a: int, b: int) -> tuple[State, Tensor]:
         """The new state and the losses (b − a, …)."""
         fixed, moving = given
-        *new, losses = self._native([*pack(pytree.tree_leaves(state)), *fixed, *(v[a:b] for v in moving)])
-        return pytree.tree_unflatten(unpack(new, self._leaves), self._state), losses
+        given_state = _joined(pytree.tree_leaves(state), self._short)
+        *new, losses = self._native([*given_state, *fixed, *(v[a:b] for v in moving)])
+        return pytree.tree_unflatten(_parted(new, self._leaves, self._short), self._state), losses
 
 
 class _Body(nn.Module):
-    """The scan that is exported. Its arguments: the state, packed by type, so that a step makes few tensors; fixed
-    ones; ``moving`` ones, the last of which are packs."""
+    """The scan that is exported. Its arguments: the state, packed where steps are ``short``; fixed ones; ``moving``
+    ones, the last of which are packs."""
 
-    def __init__(self, split: Split, leaves: Sequence[Tensor], moving: int) -> None:
+    def __init__(self, split: Split, leaves: Sequence[Tensor], moving: int, short: bool) -> None:
         super().__init__()
         self.step, self.leaves, self.moving, self.examples = split.body, leaves, moving, split.values
-        self.state, self.packs = len(types_of(leaves)), len(types_of(split.values))
+        self.short, self.packs = short, len(types_of(split.values))
+        self.state = len(types_of(leaves)) if short else len(leaves)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         from torch._higher_order_ops.scan import scan_op  # `scan` itself would trace the step once more, by Dynamo
@@ -124,10 +126,22 @@ class _Body(nn.Module):
             state, now = given[: self.state], given[self.state : self.state + self.moving]
             plain, packed = now[: self.moving - self.packs], now[self.moving - self.packs :]
             fixed = given[self.state + self.moving :]
-            *new, loss = self.step(*unpack(state, self.leaves), *fixed, *plain, *unpack(packed, self.examples))
-            return [*pack(new), loss.clone()]
+            leaves = _parted(state, self.leaves, self.short)
+            *new, loss = self.step(*leaves, *fixed, *plain, *unpack(packed, self.examples))
+            return [v.clone() for v in (*_joined(new, self.short), loss)]
 
         return tuple(scan_op(body, list(given[: self.state]), list(given[first:]), tuple(given[self.state : first])))
+
+
+def _joined(leaves: Sequence[Tensor], short: bool) -> list[Tensor]:
+    """The leaves of a state as a loop takes them: packed by type, so that a step makes few tensors, where it is short;
+    where it is not, this gains nothing and takes 5 s to compile."""
+    return pack(leaves) if short else list(leaves)
+
+
+def _parted(joined: Sequence[Tensor], leaves: Sequence[Tensor], short: bool) -> list[Tensor]:
+    """The leaves again, in the shapes of ``leaves``."""
+    return unpack(joined, leaves) if short else list(joined)
 
 
 def _fixed(now: Now) -> tuple[Any, ...]:
