@@ -137,25 +137,32 @@ def test_failed_cohorts_are_told_and_tried_again() -> None:
     assert store.errors("design") == [] and taken(store, "next").cohort == 1 and store.notes() == ["a note"]
 
 
-def _claim_all(path: Path, worker: str, found: Any) -> None:
+def _claim_all(path: Path, worker: str, met: Any, found: Any) -> None:
+    """Nobody goes on before everybody has claimed once."""
     with Store(path) as store:
         store.enlist(worker, worker, [])
+        first = True
         while (claim := store.claim("design", worker, alive)) is not None:
+            if first:
+                met.wait(60)
+            first = False
             store.record(worker, claim, [result(claim.cohort)])
             found.put((worker, claim.cohort))
 
 
 def test_processes_share_the_cohorts_and_none_is_claimed_twice(tmp_path: Path) -> None:
     planned(tmp_path / NAME, 40, each=1).close()
-    found = FORK.SimpleQueue()
-    processes = [FORK.Process(target=_claim_all, args=(tmp_path / NAME, w, found)) for w in "abcd"]
+    found, met = FORK.SimpleQueue(), FORK.Barrier(4)
+    processes = [FORK.Process(target=_claim_all, args=(tmp_path / NAME, w, met, found)) for w in "abcd"]
     for p in processes:
         p.start()
     claims = [found.get() for _ in range(40)]
     for p in processes:
         p.join(60)
         assert p.exitcode == 0
-    assert sorted(c for _, c in claims) == list(range(1, 41)) and found.empty() and len({w for w, _ in claims}) > 1
+    assert (
+        sorted(c for _, c in claims) == list(range(1, 41)) and found.empty() and {w for w, _ in claims} == set("abcd")
+    )
     with Store(tmp_path / NAME) as store:
         assert store.states() == {"done": 40}
 
