@@ -229,3 +229,12 @@ def test_weights_that_are_handed_out_have_memory_of_their_own(data: Data) -> Non
     assert run.record.plan["compiled"]
     for v in run.model.state_dict().values():
         assert v.untyped_storage().nbytes() == v.nbytes
+
+
+@pytest.mark.parametrize("scales", [{}, {"beta": 0.5, "alpha": 2.0}])
+def test_a_bias_is_added_behind_the_product(scales: dict[str, float]) -> None:
+    """β·b + α·AB as two operators is PyTorch's one."""
+    args = torch.randn(4), torch.randn(3, 5), torch.randn(5, 4)
+    graph, _ = trace(lambda b, x, w: torch.addmm(b, x, w, **scales), args)
+    assert torch.ops.aten.addmm.default not in [n.target for n in graph.graph.nodes]
+    torch.testing.assert_close(graph(*args)[0], torch.addmm(*args, **scales))
