@@ -68,7 +68,7 @@ def compiled(data: Data) -> Cohort:
 def lent(compiled: Cohort, data: Data, threads: int = 1, pace: int = 1000) -> Cohort:
     """A fresh cohort of the same program with the code of ``compiled``."""
     cohort = Cohort(compiled.program, compiled.members, data, compiled.schedule, Stack)
-    block, _ = next(cohort.feed.blocks(0, [1.0] * 3))
+    block = next(cohort.feed.blocks(0, [1.0] * 3)).block
     cohort.executor.compile(cohort.state, cohort.const, block, 2, threads)
     cohort.executor._pace = pace
     return cohort
@@ -197,12 +197,10 @@ def test_resampling_stays_out_of_the_loop() -> None:
 def test_numbers_without_a_whole_mantissa_are_zero_inside_alone(compiled: Cohort) -> None:
     """Training goes on with weights of 1e-40 as with 0; the thread is left as it was."""
     tiny = torch.full((1,), 1e-40)
-    assert native.flushing() and not (tiny * 1.0).any()
-    assert not native.flushing()  # they are already
-    torch.set_flush_denormal(False)
-    assert (tiny * 1.0).any()
-    block, _ = next(compiled.feed.blocks(0, [1.0] * 3))
-    compiled.executor.run(compiled.state, compiled.const, block)
+    with native.flushed(), native.flushed():
+        assert native.flushes() and not (tiny * 1.0).any()
+    assert not native.flushes() and (tiny * 1.0).any()
+    compiled.executor.run(compiled.state, compiled.const, next(compiled.feed.blocks(0, [1.0] * 3)))
     assert (tiny * 1.0).any()
 
 

@@ -127,11 +127,13 @@ class Cohort:
 
     def _train_epoch(self, waiting: Callable[[], bool]) -> bool:
         rate = torch.zeros(len(self.runs))
-        for block, skip in self.feed.blocks(self.epoch, [r.factor for r in self.runs], self.step):
-            self.state, losses = memory.run(self, block, skip, waiting)
+        native = self.compiled and self.program.device.type == "cpu"
+        ready = (lambda block: self.executor.inputs(self.const, block)) if native else None
+        for fed in self.feed.blocks(self.epoch, [r.factor for r in self.runs], self.step, ready):
+            self.state, losses = memory.run(self, fed, waiting)
             self.losses += losses
-            rate = block.rate[-1]
-            paused = len(losses) < len(block.t) - skip
+            rate = fed.block.rate[-1]
+            paused = len(losses) < len(fed.block.t) - fed.skip
             if paused or (waiting() and self.step < len(self.feed.batches)):
                 return False
         history = torch.stack(self.losses).double().cpu()  # the epoch's one look at the losses

@@ -15,7 +15,7 @@ import torch
 from . import tree
 from .compiling import can_compile, repays
 from .executor import Single, Stack, vmap_refuses
-from .native import flushing
+from .native import flushed
 from .plan import Options
 from .step import Const, Now, Program, State
 
@@ -63,7 +63,7 @@ def compile_step(cohort: Cohort, options: Options, cohorts: int, part: int) -> f
         cohort.why = "no compiler was found: eager"
         return 0.0
     threads = torch.get_num_threads()
-    block, _ = next(cohort.feed.blocks(0, [1.0] * len(cohort.members)))
+    block = next(cohort.feed.blocks(0, [1.0] * len(cohort.members))).block
     try:
         cohort.executor.compile(
             cohort.state, cohort.const, block, part or _part(cohort, threads), _threads(cohort, threads)
@@ -116,14 +116,13 @@ def apart_from_others(cohort: Cohort) -> Iterator[None]:
     if not _is_small(cohort):
         yield
         return
-    threads, change = torch.get_num_threads(), flushing()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with flushed():
+            yield
     finally:
         torch.set_num_threads(threads)
-        if change:
-            torch.set_flush_denormal(False)
 
 
 def _threads(cohort: Cohort, threads: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -14,11 +13,13 @@ from torch.utils import _pytree as pytree
 
 from . import tree
 from .compiling import Compiled, Steps
+from .feed import Fed
 from .gradients import by_autograd, by_transform
 from .loop import Loop
 from .step import MOVING, Const, Now, Program, State, at_step
+from .workers import Workers
 
-TOGETHER = 3  # parts whose inputs are made by the same call of plain operators, however many threads there are
+TOGETHER = 3  # parts whose inputs are made by the same call of plain operators, at most
 CALL = 0.5  # seconds between two looks at what is waiting, about
 
 
@@ -34,20 +35,33 @@ class Executor:
         self._compiled: dict[int, Loop | Steps] = {}  # by batch size
         self._pace = 1  # steps between two looks at what is waiting
 
-    def run(
-        self, state: Any, const: Any, block: Now, skip: int = 0, waiting: Callable[[], bool] = bool
-    ) -> tuple[Any, list[Tensor]]:
-        """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``; each step's losses.
+    def run(self, state: Any, const: Any, fed: Fed, waiting: Callable[[], bool] = bool) -> tuple[Any, list[Tensor]]:
+        """The steps of a block that are not done yet, or fewer where something is ``waiting``; each step's losses.
         Asked once between two steps; after the last one it is for the caller to ask."""
+        block, losses = fed.block, []
         if block.y.shape[2] in self._compiled:
-            return self._run_compiled(self._compiled[block.y.shape[2]], state, const, block, skip, waiting)
-        losses = []
-        for i in range(skip, len(block.t)):
+            given = self.inputs(const, block) if fed.given is None else fed.given
+            return self._run_compiled(state, block, given, fed.skip, waiting)
+        for i in range(fed.skip, len(block.t)):
             state, loss = self.step(state, const, at_step(block, i))
             losses.append(loss)
             if i + 1 < len(block.t) and waiting():
                 break
         return state, losses
+
+    def inputs(self, const: Any, block: Now) -> list[Any] | None:
+        """What compiled steps take of a block beside the state, for each part of the runs; None for eager steps."""
+        steps = self._compiled.get(block.y.shape[2])
+        if steps is None:
+            return None
+        size = self._size(steps, block)
+        consts = self._split(const, size)
+        given, n = [], len(consts)
+        several = -(-n // -(-n // TOGETHER))
+        for a in range(0, n, several):
+            parts = range(a, min(a + several, n))
+            given += steps.inputs(consts[a : a + several], [self._of_part(block, j, size) for j in parts])
+        return given
 
     def compile(self, state: Any, const: Any, block: Now, part: int, threads: int) -> None:
         """Compile the step for batches of this size and ``part`` runs; kept with the program, for every cohort. The
@@ -77,29 +91,25 @@ class Executor:
         return made[key]
 
     def _run_compiled(
-        self, steps: Loop | Steps, state: Any, const: Any, block: Now, skip: int, waiting: Callable[[], bool]
+        self, state: Any, block: Now, given: list[Any], skip: int, waiting: Callable[[], bool]
     ) -> tuple[Any, list[Tensor]]:
-        size = self.part if isinstance(steps, Loop) else self._at_once(block.y.shape[1])
-        states, consts = self._split(state, size), self._split(const, size)
-        losses, a, n = [], skip, len(states)
-        several = -(-n // -(-n // TOGETHER))
-
-        def inputs(first: int) -> list[Any]:
-            last = min(first + several, n)
-            return steps.inputs(consts[first:last], [self._of_part(block, j, size) for j in range(first, last)])
-
+        steps = self._compiled[block.y.shape[2]]
+        states, losses, a = self._split(state, self._size(steps, block)), [], skip
         # threads would wait for Python's lock between plain operators
-        with _Workers(self._workers if isinstance(steps, Loop) else 1) as each:
-            given = [one for some in each(inputs, range(0, n, several)) for one in some]
+        with Workers(self._workers if isinstance(steps, Loop) else 1) as each:
             while a < len(block.t):
                 b, began = min(a + self._pace, len(block.t)), time.perf_counter()
-                done = each(lambda j: steps(states[j], given[j], a, b), range(n))  # noqa: B023
+                done = each(lambda j: steps(states[j], given[j], a, b), range(len(states)))  # noqa: B023
                 states = [s for s, _ in done]
                 losses.append(self._merge_losses([loss for _, loss in done]))
                 a, self._pace = b, max(1, int(CALL * (b - a) / (time.perf_counter() - began + 1e-9)))
                 if b < len(block.t) and waiting():
                     break
         return self._merge(states), list(torch.cat(losses).unbind(0))
+
+    def _size(self, steps: Loop | Steps, block: Now) -> int:
+        """Runs that one call takes."""
+        return self.part if isinstance(steps, Loop) else self._at_once(block.y.shape[1])
 
     def _of_part(self, block: Now, j: int, size: int) -> Now:
         """The block of part ``j`` of ``size`` runs."""
@@ -131,23 +141,6 @@ class Executor:
     def _cut(self, v: Tensor, j: int, size: int) -> Tensor:
         """Part ``j`` of (steps, runs, …)."""
         raise NotImplementedError
-
-
-class _Workers:
-    """Calls f on every number of a range, on threads of one intra-op thread each; on one worker inline."""
-
-    def __init__(self, workers: int) -> None:
-        self._pool = (
-            ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) if workers > 1 else None
-        )
-
-    def __enter__(self) -> Callable[[Callable[[int], Any], range], list[Any]]:
-        pool = self._pool
-        return lambda f, of: list(pool.map(f, of)) if pool else [f(j) for j in of]
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool:
-            self._pool.shutdown()
 
 
 class Stack(Executor):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from .errors import EquipoiseError
 from .plan import Member
 from .step import Now, Program, at_step
 from .technique import Technique
+from .workers import thread_alike
 
 if TYPE_CHECKING:
     from .data import Data
@@ -49,6 +51,14 @@ class Schedule:
         return [(a, b - a) for a, b in zip(starts, [*starts[1:], n], strict=True)]
 
 
+class Fed(NamedTuple):
+    """Inputs of some steps of equal batches."""
+
+    block: Now  # the fields of `step.MOVING` have an axis of steps first
+    skip: int = 0  # its first steps, done already
+    given: Any = None  # what was made of it ahead
+
+
 class Feed:
     """The inputs of every step of a cohort, made in blocks; a pure function of the members and the epoch."""
 
@@ -62,29 +72,55 @@ class Feed:
         self._row0 = torch.zeros((), dtype=torch.int32, device=program.device)
         self._spans = self._make_spans()
         self._rates_epoch, self._rates = -1, dict[tuple[Any, ...], Tensor]()
+        self._order: tuple[int, Tensor] = (-1, self.rows)
+        self._thread: ThreadPoolExecutor | None = None
+        self._coming: tuple[tuple[int, int, list[float]], Future[tuple[Now, Any]]] | None = None
 
     def order(self, epoch: int) -> Tensor:
         """Row numbers (R, n) in the order of this epoch; runs of one seed see one order."""
         if self.schedule.shuffle == "never":
             return self.rows
         turn = epoch if self.schedule.shuffle == "each" else 0
-        n, seeds = self.rows.shape[1], {m.seed for m in self.members}
-        perms = {s: rng.permutation(s, "order", n, turn).to(self.rows.device) for s in seeds}
-        return torch.stack([r[perms[m.seed]] for r, m in zip(self.rows, self.members, strict=True)])
+        n, seeds = self.rows.shape[1], list(dict.fromkeys(m.seed for m in self.members))
+        drawn = rng.permutations(seeds, "order", n, turn)
+        perms = {s: p.to(self.rows.device) for s, p in zip(seeds, drawn, strict=True)}
+        return torch.stack([r.index_select(0, perms[m.seed]) for r, m in zip(self.rows, self.members, strict=True)])
 
-    def blocks(self, epoch: int, factors: Sequence[float], first: int = 0) -> Iterator[tuple[Now, int]]:
-        """The epoch's steps in blocks of equal batches: the fields of `step.MOVING` have an axis of steps first.
-        ``factors`` multiply each run's learning rate. From step ``first`` on: blocks are always whole, and each comes
-        with the number of its steps to skip."""
-        order = self.order(epoch)
-        for a, b in self._spans:
+    def blocks(
+        self, epoch: int, factors: Sequence[float], first: int = 0, ready: Callable[[Now], Any] | None = None
+    ) -> Iterator[Fed]:
+        """The epoch's steps in blocks of equal batches. ``factors`` multiply each run's learning rate. From step
+        ``first`` on: blocks are always whole. ``ready``: while a block is used, a thread makes the one that follows
+        it, into the next epoch, and what ``ready`` makes of it; for users that leave Python's lock alone."""
+        for i, (a, b) in enumerate(self._spans):
             if b > first:
-                yield self._block(epoch, order, factors, a, b), max(first - a, 0)
+                block, given = self._taken(epoch, i, factors)
+                if ready is not None:
+                    self._make_ahead(*divmod(epoch * len(self._spans) + i + 1, len(self._spans)), factors, ready)
+                yield Fed(block, max(first - a, 0), given)
+
+    def _taken(self, epoch: int, i: int, factors: Sequence[float]) -> tuple[Now, Any]:
+        coming, self._coming = self._coming, None
+        if coming is not None and coming[0] == (epoch, i, list(factors)):
+            return coming[1].result()
+        return self._block(epoch, i, factors), None
+
+    def _make_ahead(self, epoch: int, i: int, factors: Sequence[float], ready: Callable[[Now], Any]) -> None:
+        def make() -> tuple[Now, Any]:
+            block = self._block(epoch, i, factors)
+            try:
+                return block, ready(block)
+            except RuntimeError:  # out of memory, say: shows where it is made in its turn
+                return block, None
+
+        if epoch < self.schedule.epochs:
+            self._thread = self._thread or thread_alike()
+            self._coming = (epoch, i, list(factors)), self._thread.submit(make)
 
     def steps(self, epoch: int, factors: Sequence[float]) -> Iterator[Now]:
         """The epoch's steps one by one."""
-        for block, _ in self.blocks(epoch, factors):
-            yield from (at_step(block, i) for i in range(len(block.t)))
+        for fed in self.blocks(epoch, factors):
+            yield from (at_step(fed.block, i) for i in range(len(fed.block.t)))
 
     def _rates_of(self, m: Member, factor: float, epoch: int) -> Tensor:
         """Learning rates of an epoch's steps, made once for all runs with the same schedule."""
@@ -101,12 +137,17 @@ class Feed:
     @property
     def last(self) -> Now | None:
         """The block of an epoch's last batch where that is smaller than the others."""
-        a, b = self._spans[-1]
-        same = self.batches[0][1] == self.batches[-1][1]
-        return None if same else self._block(0, self.order(0), [1.0] * len(self.members), a, b)
+        if self.batches[0][1] == self.batches[-1][1]:
+            return None
+        return next(self.blocks(0, [1.0] * len(self.members), len(self.batches) - 1)).block
 
-    def _block(self, epoch: int, order: Tensor, factors: Sequence[float], a: int, b: int) -> Now:
-        p, (start, size), runs = self.program, self.batches[a], len(self.members)
+    def _block(self, epoch: int, i: int, factors: Sequence[float]) -> Now:
+        (a, b), p, runs = self._spans[i], self.program, len(self.members)
+        start, size = self.batches[a]
+        made, order = self._order
+        if made != epoch:
+            order = self.order(epoch)
+            self._order = epoch, order
         steps = torch.arange(a, b) + epoch * len(self.batches)
         # (steps, runs, size): one gather for the whole block
         rows = order[:, start : start + (b - a) * size].view(runs, b - a, size).transpose(0, 1).contiguous()

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from .errors import EquipoiseError
 from .executor import Single, Stack
+from .feed import Fed
 from .gradients import by_autograd, in_parts
 from .sites.adopt import BATCH_NORMS
 from .step import Now, Program, at_step
@@ -145,30 +146,30 @@ def fit(cohort: Cohort) -> None:
 
 
 # --- steps in pieces --------------------------------------------------------------------------------------------------
-def run(cohort: Cohort, block: Now, skip: int, waiting: Callable[[], bool]) -> tuple[Any, list[Tensor]]:
-    """The steps of a block from number ``skip`` on, or fewer where something is ``waiting``, in the cohort's pieces;
+def run(cohort: Cohort, fed: Fed, waiting: Callable[[], bool] = bool) -> tuple[Any, list[Tensor]]:
+    """The steps of a block that are not done yet, or fewer where something is ``waiting``, in the cohort's pieces;
     where memory runs out, again in pieces of half the size from then on."""
     while True:
         try:
             if cohort.pieces == Pieces():
-                return cohort.executor.run(cohort.state, cohort.const, block, skip, waiting)
-            return _one_by_one(cohort, block, skip, waiting)
+                return cohort.executor.run(cohort.state, cohort.const, fed, waiting)
+            return _one_by_one(cohort, fed, waiting)
         except RuntimeError as e:  # OutOfMemoryError is one; on CPU it has no class of its own
             if not isinstance(e, torch.OutOfMemoryError) and "can't allocate memory" not in str(e):
                 raise
             why = " ".join(str(e).split())[:80]
-        now = at_step(block, skip)
+        now = at_step(fed.block, fed.skip)
         settle(cohort, _halved(cohort, now, why), now, why)
         if cohort.program.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def _one_by_one(cohort: Cohort, block: Now, skip: int, waiting: Callable[[], bool]) -> tuple[Any, list[Tensor]]:
-    state, losses = cohort.state, list[Tensor]()
-    for i in range(skip, len(block.t)):
-        state, loss = in_pieces(cohort, state, at_step(block, i))
+def _one_by_one(cohort: Cohort, fed: Fed, waiting: Callable[[], bool]) -> tuple[Any, list[Tensor]]:
+    state, losses, n = cohort.state, list[Tensor](), len(fed.block.t)
+    for i in range(fed.skip, n):
+        state, loss = in_pieces(cohort, state, at_step(fed.block, i))
         losses.append(loss)
-        if i + 1 < len(block.t) and waiting():
+        if i + 1 < n and waiting():
             break
     return state, losses
 

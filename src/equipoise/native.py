@@ -58,18 +58,27 @@ class Native:
         handles = self._to_handles([t.detach().contiguous() for t in tensors])
         given = (ctypes.c_void_p * len(handles))(*(_pointer(h, None) for h in handles))
         made = (ctypes.c_void_p * self._outputs)()
-        change = self._flush and flushing()
-        failed = self._run(self._container, given, len(handles), made, self._outputs, None, None)  # it takes the inputs
-        if change:
-            torch.set_flush_denormal(False)
+        with flushed(self._flush):  # it takes the inputs
+            failed = self._run(self._container, given, len(handles), made, self._outputs, None, None)
         if failed:
             raise RuntimeError("a compiled loop failed")
         return self._to_tensors([_capsule(m, None, None) for m in made])
 
 
-def flushing() -> bool:
-    """From now on this thread takes numbers too small for a whole mantissa for zero; True where that is a change."""
-    return TINY * ONE != 0.0 and torch.set_flush_denormal(True)
+def flushes() -> bool:
+    """Whether this thread takes numbers too small for a whole mantissa for zero."""
+    return TINY * ONE == 0.0
+
+
+@contextmanager
+def flushed(wanted: bool = True) -> Iterator[None]:
+    """Within, this thread takes numbers too small for a whole mantissa for zero, where that is ``wanted``."""
+    change = wanted and not flushes() and torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        if change:
+            torch.set_flush_denormal(False)
 
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer

@@ -114,9 +114,13 @@ class Noise:
 
 def source(seed: int, name: str, *counters: int) -> Noise:
     """An eager noise source outside the step: ``source(seed, "split")``, ``source(seed, "order", epoch)``."""
+    return Noise(torch.from_numpy(np.concatenate(_subkeys([seed], name, *counters))))
+
+
+def _subkeys(seeds: Sequence[int], name: str, *counters: int) -> tuple[Any, Any]:
+    """The two key words of a named source outside the step, for each seed."""
     step, call = (*counters, 0, 0)[:2]
-    values = (words([v]) for v in (seed, stream(name) << 16, step, call))
-    return Noise(torch.from_numpy(np.concatenate(threefry2x32(*values))))
+    return threefry2x32(words(seeds), words([stream(name) << 16]), words([step]), words([call]))
 
 
 def words(values: Sequence[int]) -> Any:
@@ -126,7 +130,21 @@ def words(values: Sequence[int]) -> Any:
 
 def permutation(seed: int, name: str, n: int, *counters: int) -> Tensor:
     """A random permutation of 0 … n−1 (int64): the order of 62 random bits per element, ties by position."""
-    noise = source(seed, name, *counters)
-    high, low = noise.bits((n,)).bitwise_and_(0x7FFFFFFF), noise.bits((n,)).bitwise_and_(0x7FFFFFFF)
-    # in place: fresh memory for each operation took half of the time
-    return torch.argsort(high.long().bitwise_left_shift_(31).bitwise_or_(low), stable=True)
+    return permutations([seed], name, n, *counters)[0]
+
+
+def permutations(seeds: Sequence[int], name: str, n: int, *counters: int) -> list[Tensor]:
+    """Those of several seeds. On the host, where numpy sorts four times as fast; 31 bits each of two draws in turn."""
+    k0, k1 = _subkeys(seeds, name, *counters)
+    i, one = np.arange(n, dtype=np.int32), words([1])
+    keys = zip(k0[:, None], k1[:, None], mix3(one, k0, k1)[:, None], mix3(one, k1, k0)[:, None], strict=True)
+    out = []
+    for a, b, c, d in keys:
+        high, low = mix3(i, a, b) & 0x7FFFFFFF, mix3(i, c, d) & 0x7FFFFFFF
+        drawn = (high.astype(np.int64) << 31) | low
+        order = np.argsort(drawn)
+        ranked = drawn[order]
+        if (ranked[1:] == ranked[:-1]).any():  # the fast order of ties is the processor's
+            order = np.argsort(drawn, kind="stable")
+        out.append(torch.from_numpy(order))
+    return out

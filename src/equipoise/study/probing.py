@@ -17,7 +17,7 @@ from .. import memory, tree
 from ..cohort import Cohort
 from ..execution import apart_from_others
 from ..executor import Single
-from ..feed import Schedule, select
+from ..feed import Fed, Schedule, select
 from ..plan import STACK, Member, Options, group
 from ..programs import make_program
 from ..recipe import Recipe
@@ -115,9 +115,9 @@ def _cohort(model: Any, recipe: Recipe, data: Data, schedule: Schedule, options:
 
 def _stepping(cohort: Cohort) -> float:
     """Seconds of one eager step of all runs."""
-    block = first_step(next(cohort.feed.blocks(0, [1.0] * len(cohort.members)))[0])
+    fed = Fed(first_step(next(cohort.feed.blocks(0, [1.0] * len(cohort.members))).block))
     with apart_from_others(cohort):
-        return _fastest(lambda: memory.run(cohort, block, 0, bool), cohort.program.device)
+        return _fastest(lambda: memory.run(cohort, fed), cohort.program.device)
 
 
 def _scoring(cohort: Cohort) -> float:
