@@ -71,7 +71,7 @@ class Cohort:
         self.state, self.const = self.executor.join(states, consts)
         self.kept = self.state
         self.runs = [Progress() for _ in members]
-        self.epoch, self.losses = 0, list[Tensor]()
+        self.epoch, self.losses = 0, list[Tensor]()  # (steps, R), block by block
         self.snapshot = (0, self.state)  # (step in the epoch, state) to replay from
         self.pieces = memory.Pieces()
         self.compiled = False
@@ -131,12 +131,12 @@ class Cohort:
         ready = (lambda block: self.executor.inputs(self.const, block)) if native else None
         for fed in self.feed.blocks(self.epoch, [r.factor for r in self.runs], self.step, ready):
             self.state, losses = memory.run(self, fed, waiting)
-            self.losses += losses
+            self.losses.append(losses)
             rate = fed.block.rate[-1]
             paused = len(losses) < len(fed.block.t) - fed.skip
             if paused or (waiting() and self.step < len(self.feed.batches)):
                 return False
-        history = torch.stack(self.losses).double().cpu()  # the epoch's one look at the losses
+        history = torch.cat(self.losses).double().cpu()  # the epoch's one look at the losses
         self.epoch, self.losses = self.epoch + 1, []
         scores = self.scores("stop")
         self._find_failures(history, scores)
@@ -180,7 +180,7 @@ class Cohort:
     @property
     def step(self) -> int:
         """Steps done since the last epoch ended."""
-        return len(self.losses)
+        return sum(map(len, self.losses))
 
     @property
     def finished(self) -> bool:
@@ -198,7 +198,7 @@ class Cohort:
         if any(r.best or r.ended for r in self.runs):  # until then nothing was kept
             held["kept"] = self.kept
         if self.losses:
-            held["losses"] = torch.stack(self.losses)
+            held["losses"] = torch.cat(self.losses)
         facts = {"epoch": self.epoch, "runs": [asdict(r) for r in self.runs], "notes": self.notes}
         return {**facts, "pieces": self.pieces, "seconds": self.seconds, "tensors": named(held)}
 
@@ -207,14 +207,15 @@ class Cohort:
         t, runs = saved["tensors"], [Progress(**r) for r in saved["runs"]]
         state = filled({"state": self.state}, t)["state"]
         kept = filled({"kept": self.state}, t)["kept"] if any(r.best or r.ended for r in runs) else state
-        losses = list(t["['losses']"].to(self.program.device)) if "['losses']" in t else []
+        losses = [t["['losses']"].to(self.program.device)] if "['losses']" in t else []
         epoch, notes, pieces = saved["epoch"], list(map(str, saved["notes"])), memory.Pieces(*map(int, saved["pieces"]))
         began = time.perf_counter() - float(saved["seconds"])
-        position = type(epoch) is int and 0 <= epoch <= self.schedule.epochs and len(losses) < len(self.feed.batches)
+        step = sum(map(len, losses))
+        position = type(epoch) is int and 0 <= epoch <= self.schedule.epochs and step < len(self.feed.batches)
         if len(runs) != len(self.runs) or not position or min(pieces) < 0:
-            raise ValueError(f"{len(runs)} runs at epoch {epoch}, step {len(losses)} do not fit {len(self.runs)} runs")
+            raise ValueError(f"{len(runs)} runs at epoch {epoch}, step {step} do not fit {len(self.runs)} runs")
         self.state, self.kept, self.runs, self.losses = state, kept, runs, losses
-        self.snapshot, self.pieces = (len(losses), state), pieces
+        self.snapshot, self.pieces = (step, state), pieces
         self.epoch, self.notes, self._began = epoch, notes, began
 
     # --- scores and results -------------------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ class Executor:
         self._compiled: dict[int, Loop | Steps] = {}  # by batch size
         self._pace = 1  # steps between two looks at what is waiting
 
-    def run(self, state: Any, const: Any, fed: Fed, waiting: Callable[[], bool] = bool) -> tuple[Any, list[Tensor]]:
-        """The steps of a block that are not done yet, or fewer where something is ``waiting``; each step's losses.
+    def run(self, state: Any, const: Any, fed: Fed, waiting: Callable[[], bool] = bool) -> tuple[Any, Tensor]:
+        """The steps of a block that are not done yet, or fewer where something is ``waiting``; losses (steps, R).
         Asked once between two steps; after the last one it is for the caller to ask."""
         block, losses = fed.block, []
         if block.y.shape[2] in self._compiled:
@@ -47,7 +47,7 @@ class Executor:
             losses.append(loss)
             if i + 1 < len(block.t) and waiting():
                 break
-        return state, losses
+        return state, torch.stack(losses)
 
     def inputs(self, const: Any, block: Now) -> list[Any] | None:
         """What compiled steps take of a block beside the state, for each part of the runs; None for eager steps."""
@@ -92,7 +92,7 @@ class Executor:
 
     def _run_compiled(
         self, state: Any, block: Now, given: list[Any], skip: int, waiting: Callable[[], bool]
-    ) -> tuple[Any, list[Tensor]]:
+    ) -> tuple[Any, Tensor]:
         steps = self._compiled[block.y.shape[2]]
         states, losses, a = self._split(state, self._size(steps, block)), [], skip
         # threads would wait for Python's lock between plain operators
@@ -105,7 +105,7 @@ class Executor:
                 a, self._pace = b, max(1, int(CALL * (b - a) / (time.perf_counter() - began + 1e-9)))
                 if b < len(block.t) and waiting():
                     break
-        return self._merge(states), list(torch.cat(losses).unbind(0))
+        return self._merge(states), torch.cat(losses)
 
     def _size(self, steps: Loop | Steps, block: Now) -> int:
         """Runs that one call takes."""

@@ -146,7 +146,7 @@ def fit(cohort: Cohort) -> None:
 
 
 # --- steps in pieces --------------------------------------------------------------------------------------------------
-def run(cohort: Cohort, fed: Fed, waiting: Callable[[], bool] = bool) -> tuple[Any, list[Tensor]]:
+def run(cohort: Cohort, fed: Fed, waiting: Callable[[], bool] = bool) -> tuple[Any, Tensor]:
     """The steps of a block that are not done yet, or fewer where something is ``waiting``, in the cohort's pieces;
     where memory runs out, again in pieces of half the size from then on."""
     while True:
@@ -164,14 +164,14 @@ def run(cohort: Cohort, fed: Fed, waiting: Callable[[], bool] = bool) -> tuple[A
             torch.cuda.empty_cache()
 
 
-def _one_by_one(cohort: Cohort, fed: Fed, waiting: Callable[[], bool]) -> tuple[Any, list[Tensor]]:
+def _one_by_one(cohort: Cohort, fed: Fed, waiting: Callable[[], bool]) -> tuple[Any, Tensor]:
     state, losses, n = cohort.state, list[Tensor](), len(fed.block.t)
     for i in range(fed.skip, n):
         state, loss = in_pieces(cohort, state, at_step(fed.block, i))
         losses.append(loss)
         if i + 1 < n and waiting():
             break
-    return state, losses
+    return state, torch.stack(losses)
 
 
 def in_pieces(cohort: Cohort, whole: Any, now: Now) -> tuple[Any, Tensor]:
