@@ -43,9 +43,7 @@ def feed(data: eq.Data) -> Feed:
     return cohort(data, Schedule(3, BATCH)).feed
 
 
-def given(
-    feed: Feed, factors: Sequence[Sequence[float]], ready: Any, first: int = 0
-) -> list[Fed]:
+def given(feed: Feed, factors: Sequence[Sequence[float]], ready: Any, first: int = 0) -> list[Fed]:
     """All blocks of three epochs; of the first one from step ``first`` on."""
     return [f for epoch in range(3) for f in feed.blocks(epoch, factors[epoch], 0 if epoch else first, ready)]
 

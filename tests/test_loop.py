@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import equipoise as eq
-from equipoise import Data, Options, native
+from equipoise import Data, Options, building, native
 from equipoise import techniques as T
 from equipoise.cohort import Cohort
-from equipoise.compiling import can_compile
+from equipoise.compiling import OVERHEAD, PER_ELEMENT, can_compile
+from equipoise.execution import BESIDE
 from equipoise.executor import Executor, Single, Stack
 from equipoise.feed import Schedule
 from equipoise.loop import Loop, _Body
@@ -116,8 +117,8 @@ def test_going_on_inside_a_block_moves_no_bit(
 @needs_compiler
 def test_code_is_kept_and_found_again(compiled: Cohort, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process would have no program and no library in memory."""
-    monkeypatch.setattr(native, "_loaded", {})
-    monkeypatch.setattr(native, "_build", lambda *_: pytest.fail("it was built before"))
+    monkeypatch.setattr(building, "_loaded", {})
+    monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("it was built before"))
     cohort = cohort_of(data, 3)
     assert cohort.compile(ALWAYS, part=2) > 0 and cohort.compiled, cohort.why
 
@@ -126,19 +127,77 @@ def test_what_cannot_be_compiled_is_trained_eagerly(data: Data, monkeypatch: pyt
     def refuse(*_: Any) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(native, "_build", refuse)
+    monkeypatch.setattr(building, "_build", refuse)
     cohort = cohort_of(data, 1, Single, (T.SGD(0.1),))
     cohort.compile(ALWAYS)
     assert not cohort.compiled and "could not be compiled (no such operator): eager" in cohort.why
     assert cohort.train_epoch()
 
 
+# --- a second library, beside the first -------------------------------------------------------------------------------
+UNEVEN = Schedule(4, 20)  # seven batches of 20 rows and one of 4
+
+
+def with_a_last_batch(data: Data) -> tuple[Cohort, Any]:
+    plain = cohort_of(data, 3)
+    cohort = Cohort(plain.program, plain.members, data, UNEVEN, Stack)
+    return cohort, (cohort.state, cohort.const, next(cohort.feed.blocks(0, [1.0] * 3)).block, 2, 1, cohort.feed.last)
+
+
+@needs_compiler
+def test_another_process_makes_the_library_of_last_batches(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path))
+    made, build = list[Path](), building._build
+    monkeypatch.setattr(building, "_build", lambda e, how, path: (made.append(path), build(e, how, path)))
+    (cohort, sizes), (eager, _) = with_a_last_batch(data), with_a_last_batch(data)
+    cohort.executor.compile(*sizes)
+    cohort.compiled = True
+    there = set((tmp_path / "loops").iterdir())
+    assert {p.suffix for p in there} == {".so"} and len(there) == 2 and len(made) == 1 and made[0] in there
+    for _ in range(2):
+        assert cohort.train_epoch() and eager.train_epoch()
+    for ours, theirs in zip(leaves(cohort), leaves(eager), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-5)
+
+
+@needs_compiler
+def test_what_another_process_cannot_make_is_made_here(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(_: Any, __: Any, path: Path) -> None:
+        raise RuntimeError(f"made here: {path.name}")
+
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path))
+    monkeypatch.setattr(building, "_build", here)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    cohort, (state, const, *_, last) = with_a_last_batch(data)
+    first = (cohort.executor._split(v, 2)[0] for v in (state, const))
+    loop = Loop(cohort.executor._part_step, *first, cohort.executor._of_part(last, 0, 2), beside=True)
+    with pytest.raises(RuntimeError, match=r"made here: \w+\.so"):
+        loop.ready()
+    assert not list((tmp_path / "loops").iterdir())  # nor what was handed over
+
+
+def test_last_batches_have_a_library_where_that_repays(data: Data) -> None:
+    cohort, _ = with_a_last_batch(data)
+    elements = sum(v.numel() for v in cohort.program.net.module.parameters()) * 3
+    uses = BESIDE / (OVERHEAD + PER_ELEMENT * elements)
+    for cohorts, looped in ((uses / 4 * 0.9, False), (uses / 4 * 1.1, True)):
+        cohort.executor.compile = lambda *sizes, c=looped: pytest.fail("") if (sizes[-1] is None) is c else None
+        recorded = list[Any]()
+        cohort.executor.record = lambda *_: recorded.append(1)  # noqa: B023
+        cohort.compile(ALWAYS, int(cohorts))
+        assert cohort.compiled and bool(recorded) is not looped
+
+
 def test_a_cache_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path))
-    assert native.folder() == tmp_path / "loops"
+    assert building.folder() == tmp_path / "loops"
     monkeypatch.setattr("os.getuid", lambda: 1 << 20)
     with pytest.raises(RuntimeError, match="belongs to another user"):
-        native.folder()
+        building.folder()
 
 
 def test_scalars_are_split_off_and_nothing_else_changes() -> None:
@@ -208,7 +267,7 @@ def test_the_compilers_own_trials_are_put_back() -> None:
     from torch._inductor import cpu_vec_isa
 
     tried = cpu_vec_isa.VecISA.check_build
-    with native._no_trials():
+    with building._no_trials():
         assert cpu_vec_isa.VecISA.check_build is not tried
     assert cpu_vec_isa.VecISA.check_build is tried
 
@@ -217,7 +276,7 @@ def test_the_layout_of_the_state_names_the_library(data: Data, compiled: Cohort)
     """Two states of one length in all, in other shapes, are not one library."""
     one = next(v for v in compiled.executor._compiled.values() if isinstance(v, Loop))
     bodies = [_Body(one._split, [v], 0, True) for v in (torch.zeros(2, 3), torch.zeros(3, 2), torch.ones(2, 3))]
-    names = {native._name(b, [(6,)], [torch.zeros(6)], (1, True)) for b in bodies}
+    names = {building._name(b, [(6,)], [torch.zeros(6)], (1, True)) for b in bodies}
     assert len(names) == 2
 
 

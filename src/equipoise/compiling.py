@@ -1,7 +1,6 @@
 """The whole step (objective, gradient, optimizer) as one graph, one call per step.
 
-For devices on which steps are not looped natively, and, uncompiled, for batches too rare to repay compiling (an epoch's
-last, smaller one). A graph belongs to one shape of batch.
+For devices on which steps are not looped natively. A graph belongs to one shape of batch.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ COLD = 15.0  # seconds a cold compile takes, about
 OVERHEAD, PER_ELEMENT = 1.5e-3, 6e-8  # seconds an eager step loses: per step, and per element of stacked parameters
 
 
-def repays(steps: int, elements: int) -> bool:
-    """Will compiling repay within ``steps`` on parameters of ``elements`` numbers? A fixed rule, not a measurement:
-    the plan, and so the bits, never depend on timing."""
-    return steps * (OVERHEAD + PER_ELEMENT * elements) > COLD
+def repays(steps: int, elements: int, seconds: float = COLD) -> bool:
+    """Will compiling, which takes these ``seconds``, repay within ``steps`` on parameters of ``elements`` numbers? A
+    fixed rule, not a measurement: the plan, and so the bits, never depend on timing."""
+    return steps * (OVERHEAD + PER_ELEMENT * elements) > seconds
 
 
 def can_compile(device: torch.device) -> bool:
@@ -33,16 +32,15 @@ def can_compile(device: torch.device) -> bool:
 
 class Compiled:
     """A step as one graph: ``compiled(state, const, now) → state, loss`` for one shape of arguments. ``backend``:
-    "inductor", ahead of time, without guards; "none", the traced operators as they are; or one of `torch.compile`."""
+    "inductor", ahead of time, without guards; or one of `torch.compile`."""
 
     def __init__(self, step: Callable[..., Any], args: tuple[Any, ...], backend: str = "inductor") -> None:
         graph, self._out = trace(step, args)
-        self._run: Callable[..., Any] = graph
         if backend == "inductor":
             from torch._inductor import compile as compile_graph
 
             self._run = cast(Callable[..., Any], compile_graph(graph, pytree.tree_leaves(args)))
-        elif backend != "none":
+        else:
             self._run = torch.compile(graph, backend=backend)
 
     def __call__(self, *args: Any) -> Any:
@@ -51,10 +49,13 @@ class Compiled:
 
 
 class Steps:
-    """A graph of one step behind the interface of `loop.Loop`: the steps of a block one by one."""
+    """One step, compiled or recorded, behind the interface of `loop.Loop`: the steps of a block one by one."""
 
-    def __init__(self, graph: Compiled) -> None:
-        self._graph = graph
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self._step = step
+
+    def ready(self) -> None:
+        """It is, from the start."""
 
     def inputs(self, consts: Sequence[Any], blocks: Sequence[Now]) -> list[tuple[Any, Now]]:
         return list(zip(consts, blocks, strict=True))
@@ -62,7 +63,7 @@ class Steps:
     def __call__(self, state: Any, given: tuple[Any, Now], a: int, b: int) -> tuple[Any, torch.Tensor]:
         const, block, losses = *given, []
         for i in range(a, b):
-            state, loss = self._graph(state, const, at_step(block, i))
+            state, loss = self._step(state, const, at_step(block, i))
             losses.append(loss)
         return state, torch.stack(losses)
 

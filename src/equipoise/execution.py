@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 CACHE = 2 << 20  # bytes of state that runs trained by one call may have together: they stay in a core's cache
 PART = 8  # runs of one call, at most
-TRACED = 20  # uses that repay tracing the step of an epoch's last, smaller batch
+RECORDED = 20  # uses that repay recording the step of an epoch's last, smaller batch
+BESIDE = 3.0  # seconds that a second library takes, made beside the first
 SMALL = 2e7  # floating-point operations of a step below which a second thread costs more than it gives
 
 
@@ -62,15 +63,15 @@ def compile_step(cohort: Cohort, options: Options, cohorts: int, part: int) -> f
     if not can_compile(program.device):
         cohort.why = "no compiler was found: eager"
         return 0.0
-    threads = torch.get_num_threads()
+    threads, uses = torch.get_num_threads(), cohort.schedule.epochs * cohorts
     block = next(cohort.feed.blocks(0, [1.0] * len(cohort.members))).block
+    last = cohort.feed.last if uses >= RECORDED else None
+    looped = last is not None and program.device.type == "cpu" and repays(uses, _elements(cohort), BESIDE)
+    sizes = part or _part(cohort, threads), _threads(cohort, threads)
     try:
-        cohort.executor.compile(
-            cohort.state, cohort.const, block, part or _part(cohort, threads), _threads(cohort, threads)
-        )
-        last = cohort.feed.last if cohort.schedule.epochs * cohorts >= TRACED else None
-        if last is not None:
-            cohort.executor.trace(cohort.state, cohort.const, last)
+        cohort.executor.compile(cohort.state, cohort.const, block, *sizes, last if looped else None)
+        if last is not None and not looped:
+            cohort.executor.record(cohort.state, cohort.const, last)
         cohort.compiled = True
     except Exception as e:  # whatever the compiler cannot do, the eager step can
         cohort.executor = type(cohort.executor)(program)
@@ -82,8 +83,11 @@ def _wanted(cohort: Cohort, options: Options, cohorts: int) -> bool:
     if cohort.pieces.runs or cohort.pieces.rows or options.compile == "never":
         return False
     made = any(k[0] == cohort.executor.kind for k in cohort.program.compiled)
-    elements = sum(v.numel() for v in cohort.program.net.module.parameters()) * len(cohort.members)
-    return options.compile == "always" or made or repays(cohort.total_steps * cohorts, elements)
+    return options.compile == "always" or made or repays(cohort.total_steps * cohorts, _elements(cohort))
+
+
+def _elements(cohort: Cohort) -> int:
+    return sum(v.numel() for v in cohort.program.net.module.parameters()) * len(cohort.members)
 
 
 def part_of(program: Program, runs: int, threads: int) -> int:

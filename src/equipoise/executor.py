@@ -16,6 +16,7 @@ from .compiling import Compiled, Steps
 from .feed import Fed
 from .gradients import by_autograd, by_transform
 from .loop import Loop
+from .recording import Recorded
 from .step import MOVING, Const, Now, Program, State, at_step
 from .workers import Workers
 
@@ -40,7 +41,7 @@ class Executor:
         Asked once between two steps; after the last one it is for the caller to ask."""
         block, losses = fed.block, []
         if block.y.shape[2] in self._compiled:
-            given = self.inputs(const, block) if fed.given is None else fed.given
+            given: Any = self.inputs(const, block) if fed.given is None else fed.given
             return self._run_compiled(state, block, given, fed.skip, waiting)
         for i in range(fed.skip, len(block.t)):
             state, loss = self.step(state, const, at_step(block, i))
@@ -63,26 +64,33 @@ class Executor:
             given += steps.inputs(consts[a : a + several], [self._of_part(block, j, size) for j in parts])
         return given
 
-    def compile(self, state: Any, const: Any, block: Now, part: int, threads: int) -> None:
+    def compile(self, state: Any, const: Any, block: Now, part: int, threads: int, last: Now | None = None) -> None:
         """Compile the step for batches of this size and ``part`` runs; kept with the program, for every cohort. The
-        parts share ``threads``; a single one has them to itself."""
-        self.part, rows = part, block.y.shape[2]
+        parts share ``threads``; a single one has them to itself. ``last``: batches of another size to compile for, by
+        another process meanwhile."""
+        self.part = part
         states, consts = self._split(state, part), self._split(const, part)
         self._workers, inside = min(threads, len(states)), 1 if len(states) > 1 else threads
-        first = states[0], consts[0], self._of_part(block, 0, part)
-        key = (self.kind, part, rows, inside, self.program.gates_open)
-        if self.program.device.type == "cpu":
-            make = lambda: Loop(self._part_step, *first, inside, short=part == 1)  # noqa: E731
-        else:
-            make = lambda: Steps(Compiled(self._part_step, (*first[:2], at_step(first[2], 0))))  # noqa: E731
-        self._compiled[rows] = self._kept(key, make)
 
-    def trace(self, state: Any, const: Any, block: Now) -> None:
-        """Take the step of batches of this size as a graph of plain operators: no Python of ours runs in it."""
+        def make(block: Now, beside: bool) -> Loop | Steps:
+            first = states[0], consts[0], self._of_part(block, 0, part)
+            if self.program.device.type == "cpu":
+                return Loop(self._part_step, *first, inside, short=part == 1, beside=beside)
+            return Steps(Compiled(self._part_step, (*first[:2], at_step(first[2], 0))))
+
+        for b in ([last] if last is not None else []) + [block]:
+            rows = b.y.shape[2]
+            key = (self.kind, part, rows, inside, self.program.gates_open)
+            self._compiled[rows] = self._kept(key, lambda: make(b, b is last))  # noqa: B023
+        for loop in reversed(list(self._compiled.values())):
+            loop.ready()
+
+    def record(self, state: Any, const: Any, block: Now) -> None:
+        """Take the step of batches of this size as plain operators: no Python of ours runs in it."""
         rows, runs = block.y.shape[2], self._at_once(block.y.shape[1])
         first = self._split(state, runs)[0], self._split(const, runs)[0], at_step(self._of_part(block, 0, runs), 0)
-        key = ("traced", self.kind, runs, rows, self.program.gates_open)
-        self._compiled[rows] = self._kept(key, lambda: Steps(Compiled(self._part_step, first, "none")))
+        key = ("recorded", self.kind, runs, rows, self.program.gates_open)
+        self._compiled[rows] = self._kept(key, lambda: Steps(Recorded(self._part_step, *first)))
 
     def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
         made = self.program.compiled

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BLOCK = 256  # steps whose inputs are made at once, at most
 BYTES = 16 << 20  # of a block's inputs, at most
+AHEAD = 2  # blocks made before their turn: the second may be long where the first, an epoch's last, is short
 SHUFFLES = ("each", "once", "never")
 
 
@@ -51,6 +52,9 @@ class Schedule:
         return [(a, b - a) for a, b in zip(starts, [*starts[1:], n], strict=True)]
 
 
+Key = tuple[int, int, tuple[float, ...]]  # of a block: epoch, number in it, factors
+
+
 class Fed(NamedTuple):
     """Inputs of some steps of equal batches."""
 
@@ -74,7 +78,7 @@ class Feed:
         self._rates_epoch, self._rates = -1, dict[tuple[Any, ...], Tensor]()
         self._order: tuple[int, Tensor] = (-1, self.rows)
         self._thread: ThreadPoolExecutor | None = None
-        self._coming: tuple[tuple[int, int, list[float]], Future[tuple[Now, Any]]] | None = None
+        self._coming = dict[Key, "Future[tuple[Now, Any]]"]()
 
     def order(self, epoch: int) -> Tensor:
         """Row numbers (R, n) in the order of this epoch; runs of one seed see one order."""
@@ -90,32 +94,36 @@ class Feed:
         self, epoch: int, factors: Sequence[float], first: int = 0, ready: Callable[[Now], Any] | None = None
     ) -> Iterator[Fed]:
         """The epoch's steps in blocks of equal batches. ``factors`` multiply each run's learning rate. From step
-        ``first`` on: blocks are always whole. ``ready``: while a block is used, a thread makes the one that follows
-        it, into the next epoch, and what ``ready`` makes of it; for users that leave Python's lock alone."""
+        ``first`` on: blocks are always whole. ``ready``: while a block is used, a thread makes those that follow
+        it, into the next epoch, and what ``ready`` makes of them; for users that leave Python's lock alone."""
         for i, (a, b) in enumerate(self._spans):
             if b > first:
-                block, given = self._taken(epoch, i, factors)
+                block, given = self._taken((epoch, i, tuple(factors)))
                 if ready is not None:
-                    self._make_ahead(*divmod(epoch * len(self._spans) + i + 1, len(self._spans)), factors, ready)
+                    self._make_ahead(epoch * len(self._spans) + i + 1, tuple(factors), ready)
                 yield Fed(block, max(first - a, 0), given)
 
-    def _taken(self, epoch: int, i: int, factors: Sequence[float]) -> tuple[Now, Any]:
-        coming, self._coming = self._coming, None
-        if coming is not None and coming[0] == (epoch, i, list(factors)):
-            return coming[1].result()
-        return self._block(epoch, i, factors), None
+    def _taken(self, key: Key) -> tuple[Now, Any]:
+        coming = self._coming.pop(key, None)
+        return coming.result() if coming is not None else (self._block(*key), None)
 
-    def _make_ahead(self, epoch: int, i: int, factors: Sequence[float], ready: Callable[[Now], Any]) -> None:
-        def make() -> tuple[Now, Any]:
-            block = self._block(epoch, i, factors)
+    def _make_ahead(self, first: int, factors: tuple[float, ...], ready: Callable[[Now], Any]) -> None:
+        """Let the thread make the blocks from number ``first`` of the training on; what it made of others is left."""
+
+        def make(key: Key) -> tuple[Now, Any]:
+            block = self._block(*key)
             try:
                 return block, ready(block)
             except RuntimeError:  # out of memory, say: shows where it is made in its turn
                 return block, None
 
-        if epoch < self.schedule.epochs:
-            self._thread = self._thread or thread_alike()
-            self._coming = (epoch, i, list(factors)), self._thread.submit(make)
+        numbers = (divmod(j, len(self._spans)) for j in range(first, first + AHEAD))
+        wanted: list[Key] = [(epoch, i, factors) for epoch, i in numbers if epoch < self.schedule.epochs]
+        for key in set(self._coming).difference(wanted):
+            self._coming.pop(key).cancel()
+        self._thread = self._thread or thread_alike()
+        for key in wanted:
+            self._coming[key] = self._coming.get(key) or self._thread.submit(make, key)
 
     def steps(self, epoch: int, factors: Sequence[float]) -> Iterator[Now]:
         """The epoch's steps one by one."""

@@ -5,16 +5,16 @@ No Python runs between two steps of a block. A loop belongs to one shape of batc
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from .native import Native, built
+from .building import Build
+from .native import Native
+from .recording import Recorded
 from .step import MOVING, Const, Now, State, at_step
 from .tracing import Split, over_steps, pack, split_small, trace, types_of, unpack
 
@@ -28,10 +28,18 @@ class Loop:
     that ``[given] = loop.inputs([const], [block])`` is made of."""
 
     def __init__(
-        self, step: Callable[..., Any], state: State, const: Const, block: Now, threads: int = 1, short: bool = True
+        self,
+        step: Callable[..., Any],
+        state: State,
+        const: Const,
+        block: Now,
+        threads: int = 1,
+        short: bool = True,
+        beside: bool = False,
     ) -> None:
         """``step(state, const, now)``; ``block``: an example; ``threads``: used inside of the loop; ``short``: a step
-        takes microseconds, so that the calls between its kernels count."""
+        takes microseconds, so that the calls between its kernels count; ``beside``: made by another process, if it
+        must be made. To be `ready` before it is called."""
         state_leaves, self._state = pytree.tree_flatten(state)
         leaves = [state_leaves, pytree.tree_leaves(const), _fixed(block), pytree.tree_leaves(_moving(block))]
         self._n = [len(part) for part in leaves]
@@ -41,16 +49,21 @@ class Loop:
         largest = PER_ROW * now.rows.numel()
         small, others = self._sources(const, args[-1], largest)
         self._split = split_small(graph, small, largest, self._n[0], others)
-        self._small: dict[Any, GraphModule] = {}  # by numbers of parts and steps
-        self._lock = threading.Lock()
+        self._small: dict[Any, Recorded] = {}  # by numbers of parts and steps
         fixed, moving = [*leaves[1], *leaves[2]], [_at_least_two(v) for v in leaves[3]]
-        given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]], once=True)]
+        given = [v[0] for v in self._run_small([[*leaves[0], *fixed, *moving]])]
         fixed, moving = self._needed(fixed, 0), [*self._needed(moving, len(fixed)), *given]
         self._leaves = [torch.empty_like(v, device="meta") for v in state_leaves]  # for their shapes
         self._short, flat = short, _joined(state_leaves, short)
         body = _Body(self._split, self._leaves, len(moving), short)
         steps = [False] * (len(flat) + len(fixed)) + [True] * len(moving)
-        self._native: Native = built(body, [*flat, *fixed, *moving], steps, threads, short)
+        self._build: Build | None = Build(body, [*flat, *fixed, *moving], steps, threads, short, beside)
+
+    def ready(self) -> None:
+        """Make the library, or wait for it."""
+        if self._build is not None:
+            self._native: Native = self._build.result()
+            self._build = None
 
     def _needed(self, leaves: list[Tensor], first: int) -> list[Tensor]:
         """Those of the leaves numbered ``first`` … behind the state that the body reads."""
@@ -67,7 +80,7 @@ class Loop:
         small = {*knobs, *clock, *(i for i, (f, v) in found if f in SMALL and v.numel() <= largest)}
         return sorted(small), [i for i in range(self._n[0], sum(self._n)) if i not in small]
 
-    def _run_small(self, leaves: Sequence[Sequence[Tensor]], once: bool = False) -> list[Tensor]:
+    def _run_small(self, leaves: Sequence[Sequence[Tensor]], once: bool = False, ahead: bool = False) -> list[Tensor]:
         """The small values of a block, packed by type: (parts, steps, numbers). ``leaves``: for each part. What runs
         but ``once`` is not worth a trace."""
         if not self._split.values:
@@ -78,13 +91,10 @@ class Loop:
             first[i] if same else torch.stack([part[i] for part in leaves])
             for i, same in zip(self._split.sources, shared, strict=True)
         ]
-        if once:
-            return over_steps(self._split.small, moving, shared)(*args)
         key = (len(leaves), tuple(args[moving.index(True)].shape), tuple(shared))
-        with self._lock:  # shares of the runs ask at the same time
-            if key not in self._small:
-                self._small[key] = trace(over_steps(self._split.small, moving, shared), tuple(args))[0]
-        return list(self._small[key](*args))
+        if key not in self._small:
+            self._small[key] = Recorded(over_steps(self._split.small, moving, shared), *args)
+        return self._small[key](*args)
 
     def inputs(self, consts: Sequence[Const], blocks: Sequence[Now]) -> list[tuple[list[Tensor], list[Tensor]]]:
         """What a block gives the loop beside the state, for each of some parts of the runs: tensors that stay, and

@@ -61,10 +61,11 @@ def _broken(before: Any, after: Any, runs: int) -> Tensor:
     if isinstance(after, list):
         return torch.stack([_broken(b, a, 1)[0] for b, a in zip(before, after, strict=True)])
     out = torch.zeros(runs, dtype=torch.bool)
-    for part in ("params", "buffers"):
-        for name, v in after[part].items():
-            if v.is_floating_point():
-                out = out.to(v.device) | (before[part][name].isfinite() & ~v.isfinite()).reshape(runs, -1).any(1)
+    held = [(before[p][k], v) for p in ("params", "buffers") for k, v in after[p].items() if v.is_floating_point()]
+    if not held or bool(torch.stack([v.isfinite().all() for _, v in held]).all()):  # as a rule
+        return out
+    for b, a in held:
+        out = out.to(a.device) | (b.isfinite() & ~a.isfinite()).reshape(runs, -1).any(1)
     return out
 
 

@@ -7,6 +7,7 @@ over them.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node, map_arg
 from torch.utils import _pytree as pytree
 
+ALONE = threading.RLock()  # tracing patches modules for all threads: meanwhile, none runs a graph or traces another
 LANES = 16  # numbers of 32 bits that a vector instruction takes
 APART = {torch.ops.aten.grid_sampler_2d.default}  # compiled, they are slower by far than PyTorch's own kernels
 
@@ -34,7 +36,7 @@ def trace(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[GraphModule,
         seen.append(s)
         return out
 
-    with tracing(TracingContext(FakeTensorMode())):  # one for all nodes, which would else be made for every one
+    with ALONE, tracing(TracingContext(FakeTensorMode())):  # one for all nodes, which would else be made for every one
         graph = make_fx(flat, decomposition_table={torch.ops.aten.addmm.default: _unfused})(*leaves)
     graph.graph.eliminate_dead_code()
     graph.recompile()

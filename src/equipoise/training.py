@@ -125,7 +125,8 @@ def _train_network(
                 program.gates_open = open_gates(together) if stored["gates"] is None else frozenset(stored["gates"])
             cohort.why = cohort.why or stored.get("why", "")
             mode = ("always" if stored["compiled"] else "never") if stored else options.compile
-            compiling = cohort.compile(replace(options, compile=mode), len(cohorts), stored.get("part", 0))
+            alike = stored.get("cohorts", len(cohorts))
+            compiling = cohort.compile(replace(options, compile=mode), alike, stored.get("part", 0))
             kind, part, used, device = cohort.executor.kind, cohort.executor.part, threads(options), str(program.device)
             plan = Plan(kind, cohort.compiled, options.precision, used, len(some), device, part=part, why=cohort.why)
             keeper.restore(cohort, plan)

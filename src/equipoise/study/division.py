@@ -8,7 +8,7 @@ differ from one that ran through. So all of it is drawn up before a phase is tra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -29,12 +29,13 @@ Planned = tuple[int, dict[str, Any], list[Key]]  # program, plan, runs
 class Shape:
     """How the cohorts of one program are trained. ``cohort``: the size of the longest, or None for runs of several
     members; ``part``: runs of one call of compiled code, 0 where each cohort decides alone; ``gates``: keys of
-    techniques that are fully on in every run."""
+    techniques that are fully on in every run; ``cohorts``: how many like them there may ever be."""
 
     compiled: bool
     cohort: int | None
     part: int
     gates: tuple[str, ...] | None
+    cohorts: int = 1
 
 
 class Division:
@@ -43,7 +44,7 @@ class Division:
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        self._first: dict[int, Shape] = {}
+        self._first: dict[int, tuple[Shape, int]] = {}  # by program, with the rows of its runs
 
     def divide(self, phase: Phase) -> list[Planned]:
         """The cohorts of every block."""
@@ -79,25 +80,27 @@ class Division:
             return Shape(self.setting.options.compile == "always", None, 0, None)
         longest = max(map(len, cohorts))
         open_ = frozenset.intersection(*(open_gates(c) for c in cohorts))
-        first = self._first.get(number)
+        rows, alike = self._rows(cohorts[0][0]), len(cohorts) * phase.times
+        first, fed = self._first.get(number, (None, 0))
         if first and first.part and -longest % first.part <= longest // 3 and open_.issuperset(first.gates or ()):
-            return first
+            return first if rows == fed else replace(first, cohorts=alike)
         threads = self.setting.options.threads or torch.get_num_threads()
         part = part_of(self.setting.workshop.made[number][2], longest, threads)
-        shape = Shape(self._compiled(phase, number, cohorts, longest), longest, part, tuple(sorted(open_)))
-        self._first.setdefault(number, shape)
+        steps = self.setting.schedule.epochs * len(self.setting.schedule.batches(rows))
+        shape = Shape(self._compiled(number, longest, steps * alike), longest, part, tuple(sorted(open_)), alike)
+        self._first.setdefault(number, (shape, rows))
         return shape
 
-    def _compiled(self, phase: Phase, number: int, cohorts: list[list[Member]], longest: int) -> bool:
-        """Whether compiling is asked for, or repays over all cohorts of this size there may ever be."""
-        asked, s = self.setting.options.compile, self.setting
+    def _rows(self, member: Member) -> int:
+        return len(self.setting.data.rows["fit"] if member.rows is None else member.rows)
+
+    def _compiled(self, number: int, longest: int, steps: int) -> bool:
+        """Whether compiling is asked for, or repays over the ``steps`` of all such cohorts there may ever be."""
+        asked = self.setting.options.compile
         if asked != "auto":
             return asked == "always"
-        rows = cohorts[0][0].rows
-        steps = s.schedule.epochs * len(s.schedule.batches(len(s.data.rows["fit"] if rows is None else rows)))
-        program: Program = s.workshop.made[number][2]
-        elements = sum(p.numel() for p in program.net.module.parameters()) * longest
-        return repays(steps * len(cohorts) * phase.times, elements)
+        program: Program = self.setting.workshop.made[number][2]
+        return repays(steps, sum(p.numel() for p in program.net.module.parameters()) * longest)
 
 
 def _several(member: Member) -> bool:
