@@ -16,13 +16,14 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .hoisting import hoisting
 from .native import Native
 from .tracing import ALONE
 
@@ -31,6 +32,7 @@ QUICK = {  # what takes long to compile and gives a loop of small steps nothing
     "pattern_matcher": False,
 }
 PLAIN = {"aot_inductor.compile_wrapper_opt_level": "O0"}  # of what calls the kernels: 3 s less to compile, 10 µs a step
+FORM = 2  # to be raised where other code is made of the same
 PATIENCE = 600.0  # seconds to wait for a library that another process makes
 _loaded: dict[str, Native] = {}
 
@@ -45,7 +47,7 @@ class Build:
     ) -> None:
         shapes = [tuple(t.shape)[s:] for t, s in zip(example, steps, strict=True)]
         self._name = _name(body, shapes, example, (threads, short))
-        self._path, self._how = folder() / f"{self._name}.so", {"cpp.threads": threads, **({} if short else PLAIN)}
+        self._path, self._how = folder() / f"{self._name}.so", {"cpp.threads": threads, "short": short}
         self._outputs, self._flush = body.state + 1, threads == 1
         self._exported = lambda: _exported(body, example, steps)
         self._beside = _Beside(self._exported(), self._how, self._path) if beside and not self._there else None
@@ -80,7 +82,7 @@ def _name(body: Any, shapes: Sequence[tuple[int, ...]], example: Sequence[Tensor
     """``shapes`` of one step: a library takes any number of steps."""
     digest = hashlib.sha256()
     facts = (
-        torch.__version__, torch.version.git_version, torch.backends.cpu.get_cpu_capability(), platform.machine(),
+        FORM, torch.__version__, torch.version.git_version, torch.backends.cpu.get_cpu_capability(), platform.machine(),
         platform.python_version(), how, body.state, body.moving, body.step.code,
         [(tuple(t.shape), t.dtype) for t in (*body.leaves, *body.examples)],
         [*zip(shapes, [t.dtype for t in example], strict=True)],
@@ -106,18 +108,19 @@ def _exported(body: nn.Module, example: Sequence[Tensor], steps: Sequence[bool])
 
 def _build(exported: Any, how: dict[str, Any], path: Path) -> None:
     """Compile, and move the library to its place at once."""
-    import torch._inductor
-    from torch._inductor import config
+    from torch._inductor import aoti_compile_and_package, config
 
+    threads = {"cpp.threads": how["cpp.threads"]}
     with ALONE, warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=path.parent) as near:
         warnings.simplefilter("ignore")
         package = Path(near) / "loop.pt2"
         try:
-            with config.patch({**how, **QUICK}), _no_trials():
-                torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
+            quick = {**threads, **QUICK, **({} if how["short"] else PLAIN)}
+            with config.patch(quick), _no_trials(), hoisting() if how["short"] else nullcontext():
+                aoti_compile_and_package(exported, package_path=str(package))
         except Exception:  # an older compiler may not know them, or not all instructions
-            with config.patch({"cpp.threads": how["cpp.threads"]}):
-                torch._inductor.aoti_compile_and_package(exported, package_path=str(package))
+            with config.patch(threads):
+                aoti_compile_and_package(exported, package_path=str(package))
         with zipfile.ZipFile(package) as archive:
             libraries = [n for n in archive.namelist() if n.endswith(".so")]
             outside = [n for n in archive.namelist() if "extern_kernel_nodes" in n or n.endswith("wrapper.json")]
