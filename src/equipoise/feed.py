@@ -75,7 +75,8 @@ class Feed:
         self._steps = torch.tensor(float(self.total), dtype=torch.float64, device=program.device)
         self._row0 = torch.zeros((), dtype=torch.int32, device=program.device)
         self._spans = self._make_spans()
-        self._rates_epoch, self._rates = -1, dict[tuple[Any, ...], Tensor]()
+        # of the epoch that was asked for last; taken and replaced whole, because a thread asks too
+        self._rates: tuple[int, dict[Any, Tensor]] = (-1, {})
         self._order: tuple[int, Tensor] = (-1, self.rows)
         self._thread: ThreadPoolExecutor | None = None
         self._coming = dict[Key, "Future[tuple[Now, Any]]"]()
@@ -132,15 +133,17 @@ class Feed:
 
     def _rates_of(self, m: Member, factor: float, epoch: int) -> Tensor:
         """Learning rates of an epoch's steps, made once for all runs with the same schedule."""
-        if self._rates_epoch != epoch:
-            self._rates_epoch, self._rates = epoch, {}
+        made, rates = self._rates
+        if made != epoch:
+            rates = {}
+            self._rates = epoch, rates
         schedule = [t for t in m.techniques.values() if t.slot == "optimizer" or "rate" in t.acts_in()]
         key = (*map(repr, schedule), factor)
-        if key not in self._rates:
+        if key not in rates:
             n = len(self.batches)
             steps = torch.arange(epoch * n, (epoch + 1) * n)
-            self._rates[key] = self.program.rates(m.techniques, steps, self.total, factor)
-        return self._rates[key]
+            rates[key] = self.program.rates(m.techniques, steps, self.total, factor)
+        return rates[key]
 
     @property
     def last(self) -> Now | None:
