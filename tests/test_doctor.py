@@ -389,7 +389,8 @@ def test_a_look_moves_no_bit(data: Data, norm: str):
     was = Untouched(cohort)
     m = bench.completed(bench.moment(0))
     bench.look(0)
-    bench.constant(bench.state)
+    bench.constants(bench.state)
+    bench.weighed(m)
     m.gradient(m.params)
     f = bench.function()
     f.respond(f.x)
@@ -462,7 +463,9 @@ def test_layers_are_recorded_as_pytorch_computes_them(data: Data):
     assert m.evaluated == pytest.approx(evaluated, rel=1e-12)
     assert torch.allclose(m.norms["1"], plain[0](x))
     share = y.mean(0)
-    assert bench.constant(cohort.executor.member(cohort.state, 0)) == pytest.approx(-float((share * share.log()).sum()))
+    best, uniform = bench.constants(cohort.executor.member(cohort.state, 0))
+    assert best == pytest.approx(-float((share * share.log()).sum()))
+    assert uniform == pytest.approx(math.log(len(share)), rel=1e-6)
 
 
 def test_convolutions_are_recorded_units_last(images: Data):

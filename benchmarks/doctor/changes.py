@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from equipoise.cohort import Cohort
 from equipoise.data import Data
+from equipoise.doctor.bench import Bench
+from equipoise.executor import Single
+from equipoise.feed import Schedule
+from equipoise.plan import Member, Options, group
+from equipoise.programs import make_program
 from equipoise.technique import Empty, Technique
 
 from .programs import Setup
@@ -232,10 +239,27 @@ def zero_branches(setup: Setup) -> Setup:
 
 
 def sparse(setup: Setup) -> Setup:
-    """Biases that leave some two thirds of the activations at 0."""
+    """Biases that leave two thirds of what each hidden layer puts out below 0, and so at 0 where a ReLU follows."""
 
     def spoil(net: nn.Module) -> None:
-        for m in hidden(net):
-            m.bias.sub_(0.25)
+        def lowered(m: Any, _: Any, z: torch.Tensor) -> torch.Tensor:
+            by = z.flatten()[:: -(-z.numel() // 1_000_000)].quantile(2 / 3)
+            m.bias.sub_(by)
+            return z - by
+
+        handles = [m.register_forward_hook(lowered) for m in hidden(net)]
+        net(prepared(setup))
+        for handle in handles:
+            handle.remove()
 
     return spoiled(setup, spoil)
+
+
+@cache
+def prepared(setup: Setup) -> Any:
+    """Some fit rows as the network sees them."""
+    member = Member(setup.resolved(), 0)
+    ((techniques, _),) = group([member])
+    program = make_program(setup.build, techniques, member, setup.data, Options(device="cpu", compile="never"))
+    schedule = Schedule(1, setup.batch)
+    return Bench(Cohort(program, [member], setup.data, schedule, Single), 0).batch.x

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from equipoise.networks import CNN, MLP, ResNet
 
 __all__ = [
-    "CNN", "MLP", "ResNet", "Gru", "Lstm", "NormAfter", "NormCNN", "NormMLP", "Rnn", "ResidualMLP", "StrideCNN",
-    "TextGru", "TextLstm", "Transformer", "deep",
+    "CNN", "MLP", "ResNet", "Gru", "LayerNormed", "Lstm", "NormAfter", "NormCNN", "NormMLP", "Rnn", "ResidualMLP",
+    "SiluCNN", "StrideCNN", "TextGru", "TextLstm", "TextRnn", "Transformer", "deep",
 ]  # fmt: skip
 
 
@@ -166,3 +166,52 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.block(self.embed(x) + self.place)[:, -1])
+
+
+class LayerNormed(nn.Module):
+    """A stem, blocks x + W₂ gelu(W₁ norm(x)), a head behind a last layer norm."""
+
+    def __init__(self, shape: Sequence[int], outputs: int, width: int = 24, blocks: int = 2) -> None:
+        super().__init__()
+        self.stem = nn.Linear(torch.Size(shape).numel(), width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+            for _ in range(blocks)
+        )
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x.flatten(1))
+        for block in self.blocks:
+            h = h + block(h)
+        return self.head(self.norm(h))
+
+
+class SiluCNN(nn.Module):
+    """Two convolutions of stride 2 with batch norm and SiLU, a wide head."""
+
+    def __init__(self, shape: Sequence[int], outputs: int, channels: Sequence[int] = (8, 12), hidden: int = 24) -> None:
+        super().__init__()
+        a, b = channels
+        self.body = nn.Sequential(
+            nn.Conv2d(shape[0], a, 5, stride=2, padding=2), nn.BatchNorm2d(a), nn.SiLU(),
+            nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.SiLU(),
+        )  # fmt: skip
+        n = b * -(-shape[1] // 4) * -(-shape[2] // 4)
+        self.head = nn.Sequential(nn.Linear(n, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).flatten(1))
+
+
+class TextRnn(nn.Module):
+    """Characters, their embedding, one layer of tanh cells, a head on the last and the mean state."""
+
+    def __init__(self, shape: Sequence[int], outputs: int, symbols: int = 65, width: int = 32) -> None:
+        super().__init__()
+        self.embed, self.cells = nn.Embedding(symbols, 16), nn.RNN(16, width, batch_first=True)
+        self.head = nn.Linear(2 * width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = self.cells(self.embed(x))[0]
+        return self.head(torch.cat([states[:, -1], states.mean(1)], 1))

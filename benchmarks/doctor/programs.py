@@ -14,7 +14,7 @@ from equipoise.data import Data
 from equipoise.recipe import Recipe, resolve
 from equipoise.technique import Technique
 
-from . import nets, sources
+from . import fresh, nets, sources
 
 CALIBRATE, HELD_OUT = "calibrate", "held out"
 
@@ -178,44 +178,92 @@ PROGRAMS: tuple[Program, ...] = (
         "bike-gru", sources.bike_hours, partial(nets.Gru, width=16), T.Adam(1e-2),
         epochs=8, batch=32, traits="recurrent regress",
     ),
-    _held_out(
+    _calibrate(
         "cars-relu", sources.cars, partial(nets.MLP, hidden=(24, 16)), T.Nesterov(0.01),
         epochs=20, batch=12, traits="relu numbers regress",
     ),
-    _held_out(
+    _calibrate(
         "coast-tanh", sources.coast, partial(nets.MLP, hidden=(20, 20, 20, 20), activation="tanh"), T.RMSprop(3e-3),
         epochs=8, batch=24, traits="tanh numbers",
     ),
-    _held_out(
+    _calibrate(
         "colour-norm", sources.colours, partial(nets.NormMLP, width=20), T.SGD(0.1),
         epochs=6, batch=20, traits="norm normed numbers",
     ),
-    _held_out(
+    _calibrate(
         "season-sigmoid", sources.seasons, partial(nets.MLP, hidden=(32, 16), activation="sigmoid"), T.AdamW(1e-2),
         epochs=12, batch=32, traits="sigmoid numbers",
     ),
-    _held_out(
+    _calibrate(
         "parity-cnn", sources.parity, partial(nets.CNN, channels=(6, 8), hidden=24), T.AdamW(3e-3),
         epochs=7, batch=28, traits="relu",
     ),
-    _held_out(
+    _calibrate(
         "shoes-resnet", sources.shoes, partial(nets.ResNet, widths=(6, 8), blocks=1), T.Nesterov(0.1),
         epochs=10, batch=30, traits="residual relu",
     ),
-    _held_out(
+    _calibrate(
         "vehicle-norm-cnn", sources.vehicles, partial(nets.StrideCNN, channels=(8, 10, 12)), T.RMSprop(3e-3),
         epochs=6, batch=32, traits="normed dropout-site",
     ),
-    _held_out(
+    _calibrate(
         "column-rnn", sources.columns, partial(nets.Rnn, width=28), T.Adam(3e-3),
         epochs=9, batch=25, traits="recurrent",
     ),
-    _held_out(
+    _calibrate(
         "syllable-gru", sources.syllables, nets.TextGru, T.Adam(6e-3),
         epochs=6, batch=50, traits="tokens recurrent",
     ),
-    _held_out(
+    _calibrate(
         "humidity-lstm", sources.humid_hours, partial(nets.Lstm, width=16), T.AdamW(1e-2),
         epochs=10, batch=36, traits="recurrent regress",
+    ),
+    _calibrate(
+        "visits-relu", fresh.visits, partial(nets.MLP, hidden=(16, 16)), T.AdamW(5e-3),
+        epochs=6, batch=32, traits="relu numbers",
+    ),
+    _calibrate(
+        "shells-tanh", fresh.shells, partial(nets.MLP, hidden=(16,), activation="tanh"), T.Momentum(0.05),
+        epochs=8, batch=32, traits="tanh numbers",
+    ),
+    _held_out(
+        "votes-tanh", fresh.votes, partial(nets.MLP, hidden=(12,), activation="tanh"), T.SGD(0.05),
+        epochs=10, batch=20, traits="tanh numbers",
+    ),
+    _held_out(
+        "schools-relu", fresh.schools, partial(nets.MLP, hidden=(20, 20)), T.Momentum(0.02), T.L2(1e-3),
+        epochs=25, batch=16, traits="relu numbers regress",
+    ),
+    _held_out(
+        "boston-norm", fresh.boston, partial(nets.NormMLP, width=24), T.RMSprop(5e-3),
+        epochs=15, batch=16, traits="norm normed numbers regress",
+    ),
+    _held_out(
+        "marriage-sigmoid", fresh.marriages, partial(nets.MLP, hidden=(16,), activation="sigmoid"), T.AdamW(2e-2),
+        epochs=8, batch=32, traits="sigmoid numbers",
+    ),
+    _held_out(
+        "deer-norm-cnn", fresh.deer, nets.SiluCNN, T.Nesterov(0.01),
+        epochs=6, batch=32, traits="normed dropout-site",
+    ),
+    _held_out(
+        "sleeve-layer-norm", fresh.sleeves, nets.LayerNormed, T.Adam(1.5e-3), T.ClipGradients(5.0),
+        epochs=8, batch=40, traits="residual normed",
+    ),
+    _held_out(
+        "nines-cnn-dropout", fresh.nines, partial(nets.CNN, channels=(6, 10), hidden=32), T.Momentum(0.02),
+        T.Dropout(0.2), epochs=8, batch=25, traits="relu",
+    ),
+    _held_out(
+        "halves-tanh", fresh.halves, partial(nets.MLP, hidden=(40, 24), activation="tanh"), T.Adam(4e-3),
+        epochs=8, batch=32, traits="tanh regress",
+    ),
+    _held_out(
+        "ending-rnn", fresh.endings, nets.TextRnn, T.AdamW(5e-3, decay=0.01),
+        epochs=8, batch=50, traits="tokens recurrent",
+    ),
+    _held_out(
+        "carbon-lstm", fresh.carbon, partial(nets.Lstm, width=20), T.Adam(1e-2),
+        epochs=14, batch=32, traits="recurrent regress",
     ),
 )  # fmt: skip

@@ -74,6 +74,7 @@ class Layer:
     weight: str  # name of its (first) weight among the parameters
     is_output: bool
     ends_branch: bool  # the last map of a residual branch
+    bypassed: bool  # inside a residual branch: signal and gradient have a way around it
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Micro(NamedTuple):
 @dataclass(frozen=True)
 class Moment:
     """The training at one step, seen on the fixed probe batch without noise and augmentation. At the end layers show
-    up to 512 rows, before it some of those that the gradient is taken on."""
+    up to 512 rows, before it some of those that the gradient is taken on; the loss is that of all of them at the start
+    and at the end, and of those that the gradient is taken on between."""
 
     step: int
     params: Params
@@ -149,6 +151,7 @@ class Trace:
     moments: tuple[Moment, ...]  # step 0, a few steps, halfway, the end
     looks: tuple[Look, ...]  # every 50 steps, and at the moments
     constant: float  # loss of the best constant prediction on the probe batch
+    uniform: float  # loss of outputs of 0 where classes are told (all are equally likely then), else as ``constant``
     losses: Sequence[float]  # of the training batches, as they were trained on
     norms: Sequence[float]  # Euclidean norm of the whole gradient, before clipping
     ratios: Mapping[str, Sequence[float]]  # weight → ‖ΔW‖/‖W‖ at ``ratio_steps``
@@ -162,6 +165,7 @@ class Trace:
     hidden: Mapping[str, Sequence[Tensor]]  # layer → its output (rows, units) in each of ``batches``
     fit: Tensor  # per-example loss in prediction mode at the end, on as many fit rows
     stop: Sequence[Tensor]  # as stop rows, at the end and at steps before it
+    rows: Mapping[str, int]  # role → how many
     told: Told | None  # what rows of fit and of stop tell of each other's targets; None where there are too few
     baseline: float  # loss on stop rows of the constant that is best on fit, in the units of ``stop``
     function: Function  # the network as it is at the end

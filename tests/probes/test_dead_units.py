@@ -43,13 +43,18 @@ def test_the_share_that_starts_dead():
 
 
 @pytest.mark.parametrize(
-    ("share", "learned", "severity"),
+    ("share", "learned", "severity", "inside"),
     [
-        (0.6, 0.4, "warning"), (0.6, 0.6, None), (0.5, 0.4, None),
-        (0.9, 0.4, "fault"), (0.9, 0.7, "fault"), (0.9, 0.8, None),
+        (0.6, 0.4, "warning", None), (0.6, 0.6, None, None), (0.5, 0.4, None, None),
+        (0.9, 0.4, "fault", "fault"), (0.9, 0.7, "fault", None), (0.9, 0.8, None, None),
     ],
 )  # fmt: skip
-def test_units_to_spare_may_die(share: float, learned: float, severity: str | None):
-    probe, trace = DeadUnits(), cast(Any, SimpleNamespace(learned=learned, first=SimpleNamespace(layers=[])))
-    found = probe.judge([probe.number("0", share, DEAD, probe.warn)], trace)
-    assert [f.severity for f in found] == ([severity] if severity else [])
+def test_units_to_spare_may_die(share: float, learned: float, severity: str | None, inside: str | None):
+    """``inside``: of a layer in a residual branch, which signal and gradient go around."""
+    probe = DeadUnits()
+    for bypassed, expected in ((False, severity), (True, inside)):
+        layer = SimpleNamespace(name="0", bypassed=bypassed)
+        moments = {"first": SimpleNamespace(layers=[]), "last": SimpleNamespace(layers=[layer])}
+        trace = cast(Any, SimpleNamespace(learned=learned, **moments))
+        found = probe.judge([probe.number("0", share, DEAD, probe.warn)], trace)
+        assert [f.severity for f in found] == ([expected] if expected else [])

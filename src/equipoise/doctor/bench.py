@@ -28,15 +28,18 @@ PARTS, PART = 2, 64  # equal parts of it that gradients are taken on, and their 
 
 
 class Bench:
-    """Measures the one run of ``cohort`` on up to 512 fit rows, drawn once from ``seed``: clean, prepared, no noise."""
+    """Measures the one run of ``cohort`` on up to 512 fit rows, drawn once from ``seed``: clean, prepared, no noise.
+
+    Rows of every role are drawn, never the first ones of it: those of a sorted file are of one class."""
 
     def __init__(self, cohort: Cohort, seed: int) -> None:
         self.cohort, self.program = cohort, cohort.program
         self.net, self.objective = self.program.net, self.program.objective
         self.const = cohort.executor.member(cohort.const, 0)
         self.techniques = self.program.bind(self.const.knobs)
-        fit = cohort.feed.rows[0]
-        self.rows = fit[rng.permutation(seed, "probe", len(fit)).to(fit.device)[:ROWS]]
+        drawn = lambda rows: rows[rng.permutation(seed, "probe", len(rows)).to(rows.device)]  # noqa: E731
+        self.drawn = {k: drawn(v) for k, v in {**cohort.data.rows, "fit": cohort.feed.rows[0]}.items()}
+        self.rows = self.drawn["fit"][:ROWS]
         self.batch = self.prepared(self.rows)
         n = min(PART, len(self.rows) // PARTS)
         cuts = [slice(i * n, (i + 1) * n) for i in range(PARTS)] if n > 1 else [slice(0, None)]
@@ -71,13 +74,15 @@ class Bench:
         at = self._at(state, key)._replace(forward=lambda x: self.output(state, params, x, True))
         return self.techniques[key].loss(output, batch, at)
 
-    def constant(self, state: State) -> float:
-        """Loss of the best constant prediction: class shares (as logits, or as they are) or the mean target."""
-        y = self.batch.y.mean(0, keepdim=True)
-        candidates = [y.clamp_min(1e-12).log(), y] if self.objective.task == "classify" else [y]
+    def constants(self, state: State) -> tuple[float, float]:
+        """Loss of the best constant prediction, class shares (as logits, or as they are) or the mean target; and that
+        of outputs of 0 where classes are told: what says nothing of rare ones loses more than their shares do."""
+        y, classes = self.batch.y.mean(0, keepdim=True), self.objective.task == "classify"
+        candidates = [y.clamp_min(1e-12).log(), y, torch.zeros_like(y)] if classes else [y]
         with observe.untouched(self.net), torch.no_grad():
             each = [self._objective(state, c.expand_as(self.batch.y), self.batch, state["params"]) for c in candidates]
-        return min(v for v in map(float, each) if not math.isnan(v))
+        best = min(v for v in map(float, each) if not math.isnan(v))
+        return best, max(best, float(each[-1]))
 
     # --- gradients ----------------------------------------------------------------------------------------------------
     def _part(self, state: State, params: Params, batch: Batch) -> tuple[Params, float]:
@@ -122,6 +127,12 @@ class Bench:
             step, dict(state["params"]), dict(state["buffers"]), layers, {}, part, loss, math.nan, grads,
             lambda p: self.gradient(state, p), micro_of([g for g, _ in each], grads, part),
         )  # fmt: skip
+
+    def weighed(self, m: Moment) -> Moment:
+        """A moment with its loss on all rows of the probe batch, as that of the best constant is."""
+        state = {**self.state, "buffers": m.buffers}
+        with observe.untouched(self.net), torch.no_grad():
+            return replace(m, loss=float(self.loss(state, m.params, self.batch)))
 
     def completed(self, m: Moment) -> Moment:
         """A moment of the run as it is now with layers, losses and batch norms on all rows of the probe batch."""

@@ -124,15 +124,16 @@ def observe(net: Network, forward: Callable[[], Any], keep: Mapping[str, Tensor]
 
 def layers(net: Network, seen: Seen) -> tuple[Layer, ...]:
     """The layers of a pass, in execution order."""
-    ends = {max(r.sites) for r in net.residuals if r.sites}
+    branches = [r.sites for r in net.residuals if r.sites]
+    ends, inside = {max(b) for b in branches}, {i for b in branches for i in b}
     found = []
     for site in net.sites:
         if site.name in seen.outputs:
             kind, a = seen.activations.get(site.name, ("", seen.outputs[site.name]))
             z, a = (_units_last(v, site) for v in (seen.outputs[site.name], a))
             weight = site.weights[0] if site.weights else ""
-            ending = site.index in ends
-            found.append(Layer(site.name, seen.inputs[site.name], z, a, kind, weight, site.is_output, ending))
+            place = site.index in ends, site.index in inside
+            found.append(Layer(site.name, seen.inputs[site.name], z, a, kind, weight, site.is_output, *place))
     return tuple(found)
 
 

@@ -80,7 +80,7 @@ class Watcher:
     def __init__(self, cohort: Cohort, steps: int, seed: int) -> None:
         self.cohort, self.steps = cohort, steps
         self.bench = Bench(cohort, seed)
-        self.constant = self.bench.constant(self.bench.state)
+        self.constant, self.uniform = self.bench.constants(self.bench.state)
         self.losses: list[Tensor] = []
         self.moments: list[Moment] = []
         self.looks: list[Look] = []
@@ -100,6 +100,7 @@ class Watcher:
         executor = cohort.executor
         assert isinstance(executor, Watched) and self.turn is not None
         batches, hidden = self._batches()
+        self.moments[0] = bench.weighed(self.moments[0])
         self.moments[-1] = bench.completed(self.moments[-1])
         turn, updated = self.turn[0], self._updated(*self.turn[1:])
         step = {k: updated[k] - turn.params[k] for k in turn.grads}
@@ -107,12 +108,13 @@ class Watcher:
         ratios = {k: [float(v) for v in seen] for k, seen in executor.ratios.items()}
         drops = bool(cohort.program.net.adopted) or any(t.random for t in cohort.program.techniques)
         fit = self._each(bench.rows[: len(self._stop_rows)])
-        inputs = self._floats(bench.prepared(cohort.feed.rows[0][:INPUTS]).x)
+        inputs = self._floats(bench.prepared(bench.drawn["fit"][:INPUTS]).x)
+        counts = {k: len(v) for k, v in cohort.data.rows.items()}
         return Trace(
-            tuple(self.moments), tuple(self.looks), self.constant, self._losses(), torch.stack(executor.norms).tolist(),
-            ratios, executor.ratio_steps, turn, updated, line, inputs, self._roles(), batches, hidden, fit, self.stop,
-            self._told(), self._baseline(), bench.function(), sizes, tuple(cohort.members[0].recipe.active()),
-            cohort.schedule.batch_size, drops, self.failed,
+            tuple(self.moments), tuple(self.looks), self.constant, self.uniform, self._losses(),
+            torch.stack(executor.norms).tolist(), ratios, executor.ratio_steps, turn, updated, line, inputs,
+            self._roles(), batches, hidden, fit, self.stop, counts, self._told(), self._baseline(), bench.function(),
+            sizes, tuple(cohort.members[0].recipe.active()), cohort.schedule.batch_size, drops, self.failed,
         )  # fmt: skip
 
     def _losses(self) -> list[float]:
@@ -164,7 +166,7 @@ class Watcher:
     # --- what it reads ------------------------------------------------------------------------------------------------
     @property
     def _stop_rows(self) -> Tensor:
-        return self.cohort.data.rows["stop"][:EVALUATED]
+        return self.bench.drawn["stop"][:EVALUATED]
 
     def _each(self, rows: Tensor) -> Tensor:
         """Per-example loss of ``rows`` in prediction mode."""
@@ -207,7 +209,7 @@ class Watcher:
     def _roles(self) -> dict[str, Tensor]:
         """Inputs of every role, prepared; images and sequences as the means of their channels over an example."""
         found = {}
-        for role, rows in self.cohort.data.rows.items():
+        for role, rows in self.bench.drawn.items():
             each = self._floats(self.bench.prepared(rows[:SHIFTED]).x) if len(rows) else ()
             flat = [v.flatten(2).mean(2) if v.dim() == 4 else v.mean(1) if v.dim() == 3 else v for v in each]
             if flat:
@@ -216,11 +218,8 @@ class Watcher:
 
     def _told(self) -> Told | None:
         """Inputs and targets of fit and stop as the network sees them, compared without it."""
-        rows = {k: v for k, v in self.cohort.data.rows.items() if k in ("fit", "stop")}
-        if min(map(len, rows.values())) < ENOUGH:
-            return None
-        fit, stop = (self._pair(v) for v in (self.bench.rows, rows["stop"][:ROWS]))
-        return told(fit, stop, (len(rows["fit"]), len(rows["stop"])))
+        fit, stop = self.bench.rows, self.bench.drawn["stop"][:ROWS]
+        return told(self._pair(fit), self._pair(stop)) if min(len(fit), len(stop)) >= ENOUGH else None
 
     def _pair(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs, side by side where there are several, and targets."""

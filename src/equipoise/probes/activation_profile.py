@@ -15,7 +15,7 @@ from ._starts import usual_start
 from .dead_units import silent
 
 MOMENT, DRIFT, RATE, RANGE = "second moment", "e-folds over the depth", "per layer", "largest over smallest"
-SIGNAL, START = "variance over examples", "loss at the start in losses of a constant"
+SIGNAL, START = "variance over examples", "loss at the start in losses of a constant or of equally likely classes"
 GAIN = "√n·(root mean square of the weights), median of layers"
 TINY = 1e-300
 
@@ -43,12 +43,13 @@ def rate(q: Sequence[float]) -> float:
 
 class ActivationProfile(Probe):
     """Scale of the activations by depth at the start: q_l = mean a_l², and s, the slope of ln q_l on l; their variance
-    over examples v_l; the loss of the start L(θ₀)/L₀, which says how large the outputs are; and the gain of the
-    weights, √n·√(mean w²) of n inputs: 1 for Xavier, √2 for He, 1/√3 for PyTorch's own.
+    over examples v_l; the loss of the start over the best constant's, or over that of outputs of 0 (ln K of K classes)
+    where some classes are so rare that it is larger, which says how large the outputs are; and the gain of the weights,
+    √n·√(mean w²) of n inputs: 1 for Xavier, √2 for He, 1/√3 for PyTorch's own.
 
     In a linear net whose weights have variance v/n, q is multiplied by v per layer: S^(m−1) over m layers.
 
-    Rule: L(θ₀) over twice the best constant's: outputs that know nothing yet are to be small. Or |s|·L > ln 10⁵
+    Rule: the loss of the start over twice that: outputs that know nothing yet are to be small. Or |s|·L > ln 10⁵
         over L hidden layers, one q_l outside [10⁻⁵, 10⁴], one v_l under 10⁻⁵, or a median gain under 0.1, while
         training has not got far (less than 95 % of the constant's loss explained). Read at step 0, without the output
         layer and the last maps of residual branches, which start at zero on purpose, and up to a layer that is dead or
@@ -73,7 +74,7 @@ class ActivationProfile(Probe):
         q = [second_moment(s.a) for s in hidden]
         out = [self.number(s.name, v, MOMENT, self.low if v < 1 else self.high) for s, v in zip(hidden, q, strict=True)]
         out += [self.number(s.name, signal(s.a), SIGNAL, self.signal) for s in hidden]
-        out.append(self.number("output", ratio(trace.first.loss, trace.constant), START, self.start))
+        out.append(self.number("output", ratio(trace.first.loss, trace.uniform), START, self.start))
         gains = [g for _, w, _ in trace.first.weights() if (g := gain(w)) > 0]  # zero on purpose: heads, branches
         if gains:
             out.append(self.number("all layers", statistics.median(gains), GAIN, self.gain))

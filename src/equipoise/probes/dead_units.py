@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -26,9 +27,10 @@ def silent(m: Moment) -> float:
 class DeadUnits(Probe):
     """Share of the units of a ReLU layer that are 0 on the whole probe batch and get no gradient, at the end.
 
-    Rule: over 80 % of a layer a fault while less than 80 % of the constant's loss is explained; over 50 % a warning
-        while less than half is: units to spare may die. A sparse layer (half its activations at 0) has no dead units:
-        each answers to some example.
+    Rule: over 80 % of a layer a fault while less than 80 % of the constant's loss is explained (less than half where
+        the layer lies inside a residual branch: signal and gradient go around it); elsewhere over 50 % a warning while
+        less than half is: units to spare may die. A sparse layer (half its activations at 0) has no dead units: each
+        answers to some example.
     Known false alarms: probe batches of few rows, layers much wider than the task needs.
     Source: Lu et al. (2019), Dying ReLU and initialization; deck D4; equipoise METHODS A.1 (5).
     """
@@ -50,6 +52,7 @@ class DeadUnits(Probe):
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
         if trace.learned >= self.learned:
             return []
+        bypassed = {s.name for s in trace.last.layers if s.bypassed}
         return [
             self.finding(
                 m,
@@ -59,5 +62,12 @@ class DeadUnits(Probe):
                 FAULT if m.value > self.fault else WARNING,
             )
             for m in measures
-            if m.unit == DEAD and m.value > (self.warn if trace.learned < self.learned_little else self.fault)
+            if m.unit == DEAD and m.value > self._limit(trace.learned, m.where in bypassed)
         ]
+
+    def _limit(self, learned: float, bypassed: bool) -> float:
+        """The share of a layer over which its dead units are a finding: the more is learned the more may be spared."""
+        little = learned < self.learned_little
+        if bypassed:
+            return self.fault if little else math.inf
+        return self.warn if little else self.fault

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import techniques as T
 from ..probe import Finding, Measure, Probe, Trace
+from ._starts import begun
 
 RADIUS = "spectral radius of the recurrent weight at the start, largest of its gates"
 
@@ -30,8 +31,9 @@ class RecurrentRadius(Probe):
     """Spectral radius ρ of the weights from state to state, gate by gate, before the first step: over τ steps in time a
     small change of the state grows like ρ^τ as long as no unit saturates, and then the units stay saturated.
 
-    Rule: ρ over 2 at the start, where that explains nothing yet (less than a tenth of the constant's loss) and training
-        has not got far (less than 95 %). Orthogonal starts have 1, PyTorch's own 1/√3; training itself may grow to 3.
+    Rule: ρ over 2 at the start, where that is not trained yet (it explains less than half of what rows tell of each
+        other's targets) and training has not got far (less than 95 %). Orthogonal starts have 1, PyTorch's own 1/√3;
+        training itself may grow to 3.
     Known false alarms: reservoirs that are chaotic on purpose; cells of the user's own are not read.
     Source: Bengio, Simard, Frasconi (1994); Pascanu, Mikolov, Bengio (2013), ρ > 1 is needed for gradients to explode;
         docs/decisions/0020.
@@ -39,7 +41,6 @@ class RecurrentRadius(Probe):
 
     follows = ("symmetry", "unscaled_inputs")
     threshold: float = 2.0
-    begun: float = 0.1
     learned: float = 0.95
 
     def measure(self, trace: Trace) -> list[Measure]:
@@ -47,7 +48,7 @@ class RecurrentRadius(Probe):
         return [self.number(k, radius(w), RADIUS, self.threshold) for k, w in found.items()]
 
     def judge(self, measures: Sequence[Measure], trace: Trace) -> list[Finding]:
-        if trace.learned >= self.learned or trace.first.loss < (1 - self.begun) * trace.constant:
+        if trace.learned >= self.learned or begun(trace):
             return []
         worst = max(measures, key=lambda m: m.value, default=None)
         if worst is None or not worst.value > self.threshold:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..probe import Finding, Measure, Probe, Trace
 from ._rates import usual_first, usual_ratio
+from ._starts import begun
 from .dead_units import silent
 
 LAYER, ALL = "‖ΔW‖/‖W‖ a step, median", "‖ΔW‖/‖W‖ a step, median of layers"
@@ -25,8 +26,8 @@ class UpdateRatio(Probe):
     """r_l = ‖ΔW_l‖/‖W_l‖ of the actual updates, by layer: the median over steps.
 
     Rule: the median over layers that move outside [3·10⁻⁴, 10⁻¹] while less than half of the constant's loss is
-        explained: some 10⁻³ are usual. Too small is none where the start explains something already (fine-tuning),
-        or leaves half of a layer dead.
+        explained: some 10⁻³ are usual. Too small is none where the start explains over half of what rows tell of each
+        other's targets (fine-tuning), or leaves half of a layer dead.
         Or the largest of the first five steps, median (lower) over layers, above 0.3 while less than 95 % are
         explained: steps that long throw the start away; above 0.1 where over half of a ReLU layer answers to nothing
         at the end, and less did at the start, while less than half is explained: a net that learns well with units
@@ -43,7 +44,6 @@ class UpdateRatio(Probe):
     deadly: float = 0.1
     learned: float = 0.5
     done: float = 0.95
-    begun: float = 0.1
     dead: float = 0.5
 
     def measure(self, trace: Trace) -> list[Measure]:
@@ -82,8 +82,8 @@ class UpdateRatio(Probe):
         return []
 
     def _begun(self, trace: Trace) -> bool:
-        """Does the start explain something already? Then small steps are meant. Or are units dead? Then that is why."""
-        return trace.first.loss < (1 - self.begun) * trace.constant or silent(trace.first) > self.dead
+        """Is the start trained already? Then small steps are meant. Or are units dead? Then that is why."""
+        return begun(trace) or silent(trace.first) > self.dead
 
     def _killed(self, trace: Trace) -> bool:
         """Did units fall silent on the way, and is little learned with those that are left?"""
