@@ -1,9 +1,10 @@
-"""What the doctor says of healthy set-ups does not hang on the order of the rows, nor on how rare a class is."""
+"""What the doctor sees does not hang on the order of the rows, on how rare a class is, or on writing in place."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from equipoise import techniques as T
@@ -27,12 +28,12 @@ def classes(rows: int, share: float, seed: int = 0) -> tuple[torch.Tensor, torch
     return torch.randn(rows, 4, generator=g) + 2.0 * y[:, None], y
 
 
-def drawn(data: Data) -> Any:
+def bench(data: Data, model: Any) -> Bench:
     recipe = resolve(Recipe(T.SGD(0.1)), "classify")
     member = Member(recipe, 0)
     ((techniques, _),) = group([member])
-    program = make_program(SMALL, techniques, member, data, PLAIN)
-    return Bench(Cohort(program, [member], data, Course(4).schedule(len(data.rows["fit"])), Single), 0).drawn
+    program = make_program(model, techniques, member, data, PLAIN)
+    return Bench(Cohort(program, [member], data, Course(4).schedule(len(data.rows["fit"])), Single), 0)
 
 
 def test_rows_of_a_sorted_file_are_drawn_and_nothing_is_found():
@@ -42,7 +43,7 @@ def test_rows_of_a_sorted_file_are_drawn_and_nothing_is_found():
     order = y.sort().indices
     data = Data(x[order], y[order], name="sorted")
     assert int(data.y[data.rows["stop"][:256]].sum()) == 0
-    rows = drawn(data)
+    rows = bench(data, SMALL).drawn
     for role, every in data.rows.items():
         assert rows[role].sort().values.equal(every.sort().values)
         assert 0.25 < float(data.y[rows[role][:256]].double().mean()) < 0.75
@@ -57,3 +58,38 @@ def test_a_rare_class_is_no_start_too_large():
     assert seen.ok, [f.why for f in seen.findings]
     [start] = [m for m in seen.measures if m.probe == "activation_profile" and m.unit.startswith("loss at the start")]
     assert 0.5 < start.value < 1.5
+
+
+# --- what a look sees -------------------------------------------------------------------------------------------------
+class InPlace(torch.nn.Module):
+    """ReLU and an addition that write over what came before them."""
+
+    def __init__(self, inplace: bool = True) -> None:
+        super().__init__()
+        self.a, self.b, self.head = torch.nn.Linear(4, 8), torch.nn.Linear(8, 8), torch.nn.Linear(8, 2)
+        self.inplace = inplace
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.nn.functional.relu(self.a(x), inplace=self.inplace)
+        z = self.b(h)
+        if self.inplace:
+            z += h
+        else:
+            z = z + h
+        return self.head(z)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_look_sees_what_was_there_before_it_was_written_over(inplace: bool):
+    """The same numbers with copies and without; a network that writes in place is found out at the first look."""
+    torch.manual_seed(0)
+    net = InPlace(inplace)
+    seen = bench(Data(*classes(300, 0.5), name="clouds"), net)
+    found = seen.look(0)
+    assert seen.copies == inplace
+    seen.copies = True
+    copied, moment = seen.look(0), seen.moment(0)
+    assert found == copied
+    before = torch.nn.functional.linear(moment.layers[1].x, net.b.weight, net.b.bias).detach()
+    assert torch.allclose(moment.layers[1].z, before)
+    assert found.scales["b"] == pytest.approx(float(before.square().mean()), rel=1e-5)

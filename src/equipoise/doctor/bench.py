@@ -40,6 +40,7 @@ class Bench:
         drawn = lambda rows: rows[rng.permutation(seed, "probe", len(rows)).to(rows.device)]  # noqa: E731
         self.drawn = {k: drawn(v) for k, v in {**cohort.data.rows, "fit": cohort.feed.rows[0]}.items()}
         self.rows = self.drawn["fit"][:ROWS]
+        self.copies = False  # of what a look sees
         self.batch = self.prepared(self.rows)
         n = min(PART, len(self.rows) // PARTS)
         cuts = [slice(i * n, (i + 1) * n) for i in range(PARTS)] if n > 1 else [slice(0, None)]
@@ -99,13 +100,19 @@ class Bench:
         with observe.untouched(self.net):
             return _mean([self._part(state, params, part) for part in self.parts])
 
-    def _seen_gradients(self, state: State) -> tuple[tuple[Layer, ...], list[tuple[Params, float]]]:
-        """The one pass of a look: layers on the first part, gradients and losses of all."""
+    def _seen_gradients(self, state: State) -> tuple[observe.Seen, list[tuple[Params, float]]]:
+        """The one pass of a look: what the first part showed, gradients and losses of all."""
         params = state["params"]
-        seen = observe.observe(self.net, lambda: self._part(state, params, self.parts[0]))
+        first = lambda copies: observe.observe(  # noqa: E731
+            self.net, lambda: self._part(state, params, self.parts[0]), copies=copies
+        )
+        seen = first(self.copies)
+        if seen.changed:  # a network that writes in place: from now on what is seen is copied
+            self.copies = True
+            seen = first(True)
         with observe.untouched(self.net):
             rest = [self._part(state, params, part) for part in self.parts[1:]]
-        return observe.layers(self.net, seen), [seen.result, *rest]
+        return seen, [seen.result, *rest]
 
     # --- looks and moments --------------------------------------------------------------------------------------------
     @property
@@ -114,14 +121,14 @@ class Bench:
 
     def look(self, step: int) -> Look:
         """A small look at the run as it is now."""
-        layers, each = self._seen_gradients(self.state)
-        return look_of(step, layers, *_mean(each))
+        seen, each = self._seen_gradients(self.state)
+        return look_of(step, observe.layers(self.net, seen, units_last=False), *_mean(each))
 
     def moment(self, step: int) -> Moment:
         """The run as it is now."""
         state = self.state
-        layers, each = self._seen_gradients(state)
-        grads, loss = _mean(each)
+        seen, each = self._seen_gradients(state)
+        layers, (grads, loss) = observe.layers(self.net, seen), _mean(each)
         part = len(self.parts[0].y)
         return Moment(
             step, dict(state["params"]), dict(state["buffers"]), layers, {}, part, loss, math.nan, grads,

@@ -29,15 +29,30 @@ _ADDS = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Te
 
 @dataclass
 class Seen:
-    """What one pass showed. Tensors are kept so that their identities stay unique."""
+    """What one pass showed. Tensors are kept so that their identities stay unique. ``copies``: of what is noted; else
+    the tensors themselves, which a network that writes in place may change behind our back: `changed` tells."""
 
+    copies: bool = True
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     activations: dict[str, tuple[str, Tensor]] = field(default_factory=dict)
     maker: dict[int, str] = field(default_factory=dict)  # id of a tensor → the site it comes from
     normed: dict[str, Tensor] = field(default_factory=dict)  # own batch norm → its input (rows, channels)
     kept: list[Any] = field(default_factory=list)
+    versions: list[tuple[Tensor, int]] = field(default_factory=list)  # of what is noted and not copied
     result: Any = None  # of what was run
+
+    def noted(self, v: Tensor) -> Tensor:
+        v = v.detach()
+        if self.copies:
+            return v.clone()
+        self.versions.append((v, v._version))
+        return v
+
+    @property
+    def changed(self) -> bool:
+        """Was something that was noted written to afterwards?"""
+        return any(v._version != was for v, was in self.versions)
 
     def follows(self, source: Any, result: Any) -> None:
         """``result`` is still the output of the site that made ``source``."""
@@ -62,7 +77,7 @@ class _Watch(TorchFunctionMode):
             if site is not None and site in self._keep:
                 out = out * _in_place(out, *self._keep[site])
             if site is not None and site not in self._seen.activations:
-                self._seen.activations[site] = (kind, out.detach().clone())
+                self._seen.activations[site] = (kind, self._seen.noted(out))
             self._seen.kept.append(out)
         elif func in _ADDS:
             for a in args[:2]:
@@ -82,10 +97,12 @@ def untouched(net: Network) -> Iterator[None]:
             m.training = training
 
 
-def observe(net: Network, forward: Callable[[], Any], keep: Mapping[str, Tensor] | None = None) -> Seen:
+def observe(
+    net: Network, forward: Callable[[], Any], keep: Mapping[str, Tensor] | None = None, copies: bool = True
+) -> Seen:
     """Run ``forward`` (a pass through ``net``) and note every site's first input and output, and its activation.
     ``keep``: site → 1 or 0 for each of its units; the activations of those with 0 are taken out."""
-    seen, handles = Seen(), []
+    seen, handles = Seen(copies), []
     factors = {s.name: (s, keep[s.name]) for s in net.sites if keep and s.name in keep}
 
     def at_site(site: Site) -> Any:
@@ -93,8 +110,8 @@ def observe(net: Network, forward: Callable[[], Any], keep: Mapping[str, Tensor]
             first = out[0] if isinstance(out, tuple) else out
             seen.kept.append((args, first))
             if site.name not in seen.outputs:
-                seen.inputs[site.name] = args[0].detach().clone()
-                seen.outputs[site.name] = first.detach().clone()
+                seen.inputs[site.name] = seen.noted(args[0])
+                seen.outputs[site.name] = seen.noted(first)
             seen.maker[id(first)] = site.name
 
         return hook
@@ -104,7 +121,7 @@ def observe(net: Network, forward: Callable[[], Any], keep: Mapping[str, Tensor]
             seen.kept.append(args)
             seen.follows(args[0], out)
             if isinstance(m, BATCH_NORMS) and name not in seen.normed:
-                seen.normed[name] = args[0].detach().clone().movedim(1, -1).flatten(0, -2)
+                seen.normed[name] = seen.noted(args[0]).movedim(1, -1).flatten(0, -2)
 
         return hook
 
@@ -122,15 +139,15 @@ def observe(net: Network, forward: Callable[[], Any], keep: Mapping[str, Tensor]
     return seen
 
 
-def layers(net: Network, seen: Seen) -> tuple[Layer, ...]:
-    """The layers of a pass, in execution order."""
+def layers(net: Network, seen: Seen, units_last: bool = True) -> tuple[Layer, ...]:
+    """The layers of a pass, in execution order; their outputs as they came where it does not matter what is last."""
     branches = [r.sites for r in net.residuals if r.sites]
     ends, inside = {max(b) for b in branches}, {i for b in branches for i in b}
     found = []
     for site in net.sites:
         if site.name in seen.outputs:
             kind, a = seen.activations.get(site.name, ("", seen.outputs[site.name]))
-            z, a = (_units_last(v, site) for v in (seen.outputs[site.name], a))
+            z, a = (_units_last(v, site) if units_last else v for v in (seen.outputs[site.name], a))
             weight = site.weights[0] if site.weights else ""
             place = site.index in ends, site.index in inside
             found.append(Layer(site.name, seen.inputs[site.name], z, a, kind, weight, site.is_output, *place))

@@ -55,8 +55,8 @@ def told(fit: tuple[Tensor, Tensor], stop: tuple[Tensor, Tensor]) -> Told:
     centred = y - y.mean(0)
     spread = centred.square().sum(1).mean()
     f = left_out(_squares(_standard(_flat(x)) if x.is_floating_point() else x), centred)
-    each = (centred * f).sum(1), f.square().sum(1), (centred - f).square().sum(1)
-    return Told(*(v / spread for v in each), strata(y), len(fit[1]))
+    agreement, size, error = (centred * f).sum(1), f.square().sum(1), (centred - f).square().sum(1)
+    return Told(agreement / spread, size / spread, error / spread, strata(y), len(fit[1]))
 
 
 def _flat(v: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ TINY = 1e-300
 
 def second_moment(a: Tensor) -> float:
     """q = mean a²; not the variance, as ReLU signals have a mean."""
-    return float(a.detach().square().mean(dtype=torch.float64))
+    return float(torch.linalg.vector_norm(a.detach(), dtype=torch.float64)) ** 2 / a.numel()
 
 
 def signal(a: Tensor) -> float:
