@@ -32,7 +32,8 @@ class UpdateRatio(Probe):
         explained: steps that long throw the start away; above 0.1 where over half of a ReLU layer answers to nothing
         at the end, and less did at the start, while less than half is explained: a net that learns well with units
         to spare is not harmed by their silence.
-    Known false alarms: a long warm-up seen in its first part only; fine-tuning on a hard task.
+    Known false alarms: a long warm-up seen in its first part only; fine-tuning on a hard task; a head that starts at
+        zero, while what lies before it has hardly moved.
     Source: folklore, widely taught; equipoise METHODS A.1 (13).
     """
 
