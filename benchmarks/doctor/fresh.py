@@ -9,7 +9,7 @@ import numpy as np
 
 from equipoise.data import Data
 
-from .sources import TESTED, TRAINED, cifar_pictures, coarse, directory, idx, late, made, pooled, some
+from .reading import TESTED, TRAINED, cifar_pictures, coarse, directory, idx, late, made, pooled, some
 
 
 def packaged(name: str) -> Any:
