@@ -30,7 +30,8 @@ RANKS = {
     6: ("step", "gradients"),
     7: (
         "compiling", "executor", "plan", "feed", "programs", "progress", "checkpoint", "run", "predict", "export",
-        "combined", "report", "risks", "tracing", "recording", "hoisting", "building", "native", "workers", "loop", "replay", "places", "memory", "execution",
+        "combined", "report", "risks", "tracing", "native", "loop", "replay", "places", "memory", "execution",
+        "recording", "hoisting", "building", "workers",
     ),
     8: ("train", "training", "cohort", "pure", "precision"),
     9: ("doctor", "study", "search", "bias_variance"),
