@@ -74,13 +74,14 @@ def hoisting() -> Iterator[None]:
     """Within, what AOTInductor writes is rewritten before it is compiled."""
     from torch._inductor.codecache import AotCodeCompiler
 
-    plain = AotCodeCompiler.compile.__func__  # pyright: ignore[reportFunctionMemberAccess]
+    compiler: Any = AotCodeCompiler
+    plain = vars(compiler)["compile"]  # the class method, as it is kept
 
     def compile(cls: Any, graph: Any, wrapper_code: str, *args: Any, **kwargs: Any) -> Any:
-        return plain(cls, graph, hoisted(wrapper_code), *args, **kwargs)
+        return plain.__func__(cls, graph, hoisted(wrapper_code), *args, **kwargs)
 
-    AotCodeCompiler.compile = classmethod(compile)  # type: ignore[assignment]
+    compiler.compile = classmethod(compile)
     try:
         yield
     finally:
-        AotCodeCompiler.compile = classmethod(plain)  # type: ignore[assignment]
+        compiler.compile = plain
