@@ -15,7 +15,7 @@ import equipoise as eq
 from equipoise import Data, Options, building, native
 from equipoise import techniques as T
 from equipoise.cohort import Cohort
-from equipoise.compiling import OVERHEAD, PER_ELEMENT, can_compile
+from equipoise.compiling import OVERHEAD, PER_ELEMENT, Steps, can_compile
 from equipoise.execution import BESIDE
 from equipoise.executor import Executor, Single, Stack
 from equipoise.feed import Schedule
@@ -178,6 +178,22 @@ def test_what_another_process_cannot_make_is_made_here(
     with pytest.raises(RuntimeError, match=r"made here: \w+\.so"):
         loop.ready()
     assert not list((tmp_path / "loops").iterdir())  # nor what was handed over
+
+
+@needs_compiler
+@pytest.mark.parametrize("executor", [Single, Stack])
+def test_rare_last_batches_are_recorded(data: Data, executor: type[Executor]) -> None:
+    def fresh() -> Cohort:
+        plain = cohort_of(data, 2, executor)
+        return Cohort(plain.program, plain.members, data, Schedule(20, 20), executor)  # type: ignore[arg-type]
+
+    cohort, eager = fresh(), fresh()
+    assert cohort.compile(ALWAYS) > 0 and cohort.compiled, cohort.why
+    assert isinstance(cohort.executor._compiled[20], Loop) and isinstance(cohort.executor._compiled[4], Steps)
+    for _ in range(2):
+        assert cohort.train_epoch() and eager.train_epoch()
+    for ours, theirs in zip(leaves(cohort), leaves(eager), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-5)
 
 
 def test_last_batches_have_a_library_where_that_repays(data: Data) -> None:
