@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,24 @@ def test_numbers_without_a_whole_mantissa_are_zero_inside_alone(compiled: Cohort
     assert not native.flushes() and (tiny * 1.0).any()
     compiled.executor.run(compiled.state, compiled.const, next(compiled.feed.blocks(0, [1.0] * 3)))
     assert (tiny * 1.0).any()
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_other_threads_keep_their_count(
+    compiled: Cohort, data: Data, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads take over what any thread has set last: ours are set to one."""
+    monkeypatch.setattr("equipoise.execution.SMALL", 2e7 if small else 0.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        cohort = lent(compiled, data, threads=2)
+        cohort.compiled = True
+        assert cohort.train_epoch() and torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_compilers_own_trials_are_put_back() -> None:

@@ -117,16 +117,14 @@ def apart_from_others(cohort: Cohort) -> Iterator[None]:
     Their compiled parts have threads of their own. A second thread inside of an operator gains little, and waits
     actively: beside another process, steps took ten times as long on two. For numbers, see `native.Native`.
     """
-    if not _is_small(cohort):
-        yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    threads, small = torch.get_num_threads(), _is_small(cohort)
+    if small:
+        torch.set_num_threads(1)
     try:
-        with flushed():
+        with flushed(small):
             yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads)  # after our own threads had one: threads to come take what was set last
 
 
 def _threads(cohort: Cohort, threads: int) -> int:
