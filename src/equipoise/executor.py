@@ -125,7 +125,7 @@ class Executor:
         return block._replace(**pytree.tree_map(lambda v: self._cut(v, j, size).contiguous(), fields))
 
     def _at_once(self, runs: int) -> int:
-        """Runs that one graph of plain operators takes."""
+        """Runs that recorded operators take in one call."""
         return 1
 
     def step(self, state: Any, const: Any, now: Now) -> tuple[Any, Tensor]:

@@ -80,9 +80,8 @@ class Loop:
         small = {*knobs, *clock, *(i for i, (f, v) in found if f in SMALL and v.numel() <= largest)}
         return sorted(small), [i for i in range(self._n[0], sum(self._n)) if i not in small]
 
-    def _run_small(self, leaves: Sequence[Sequence[Tensor]], once: bool = False, ahead: bool = False) -> list[Tensor]:
-        """The small values of a block, packed by type: (parts, steps, numbers). ``leaves``: for each part. What runs
-        but ``once`` is not worth a trace."""
+    def _run_small(self, leaves: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The small values of a block, packed by type: (parts, steps, numbers). ``leaves``: for each part."""
         if not self._split.values:
             return []
         moving, first = [i >= sum(self._n[:3]) for i in self._split.sources], leaves[0]
